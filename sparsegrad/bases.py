@@ -1,0 +1,216 @@
+"""Bases: what calibration finds, what convert needs, and its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .errors import BasesMismatch, SparseGradError
+from .roles import Target, find_targets, shape_of
+from .rotation import Rotation
+
+Kind = Literal["shared", "per-block", "none"]
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Basis:
+    """One pair of bases and the spectrum each was cut from.
+
+    ``u`` (in, in) and ``v`` (out, out): orthogonal, basis vectors in rows by falling singular value; None: identity.
+    ``singular_in`` (in,), ``singular_out`` (out,): singular values of the two unfoldings of the stacked gradients.
+    """
+
+    u: Tensor | None
+    v: Tensor | None
+    singular_in: Tensor | None
+    singular_out: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bases:
+    """Immutable result of :func:`sparsegrad.calibrate`.
+
+    Attributes:
+        kind: "shared" (one pair per role, the paper), "per-block" (one per linear) or "none" (the original space).
+        table: role (shared) or linear name (per-block) -> :class:`Basis`; empty for "none".
+        layers: linear name -> (role, (out, in)), the linears the bases were made for.
+        fingerprint: digest of those linears' weights before training.
+        header: what made them: model, data, steps, sides and so on (JSON types).
+    """
+
+    kind: Kind
+    table: Mapping[str, Basis]
+    layers: Mapping[str, tuple[str, tuple[int, int]]]
+    fingerprint: str
+    header: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls, model: nn.Module, *, targets: str | None = None, every: int = 1) -> Bases:
+        """The original space: nothing to calibrate (MeProp's basis)."""
+        found = find_targets(model, targets=targets, every=every)
+        return cls(kind="none", table={}, layers=layers_of(found), fingerprint=fingerprint(found))
+
+    def rotations(self, wanted: Sequence[Target]) -> dict[str, Rotation]:
+        """A :class:`Rotation` for each wanted linear's name, one object where linears share a basis.
+
+        Raises:
+            BasesMismatch: there is none for a linear, or its shape is another.
+        """
+        made: dict[str, Rotation] = {}
+        return {target.name: self._rotation(target, made) for target in wanted}
+
+    def _rotation(self, target: Target, made: dict[str, Rotation]) -> Rotation:
+        key = {"none": "", "shared": target.role, "per-block": target.name}[self.kind]
+        device, dtype = target.weight.device, target.weight.dtype
+        out, inner = shape_of(target.module)
+        if self.kind != "none" and key not in self.table:
+            raise BasesMismatch(
+                f"no basis for {target.name}: these are for {', '.join(self.table)}; calibrate this model"
+            )
+        basis = self.table.get(key, Basis(u=None, v=None, singular_in=None, singular_out=None))
+        for side, matrix, size in (("in", basis.u, inner), ("out", basis.v, out)):
+            if matrix is not None and len(matrix) != size:
+                raise BasesMismatch(
+                    f"the {side} basis of {key} has {len(matrix)} vectors and {target.name} has {size} {side}puts: "
+                    "these bases are of another shape; calibrate this model"
+                )
+        place = f"{key}@{device}/{dtype}"
+        if place not in made:
+            made[place] = Rotation(*(placed(matrix, device, dtype) for matrix in (basis.u, basis.v)))
+        return made[place]
+
+    def check_model(self, model_name: str, targets: Sequence[Target]) -> None:
+        """Raise BasesMismatch unless ``targets`` carry the weights these bases were calibrated on."""
+        missing = [name for name in self.layers if name not in {t.name for t in targets}]
+        if missing:
+            raise BasesMismatch(f"bases of {self._origin()} want a linear {missing[0]!r}, which {model_name} has not")
+        for target in targets:
+            if shape_of(target.module) != self.layers[target.name][1]:
+                raise BasesMismatch(
+                    f"{target.name} is {shape_of(target.module)} (out, in) here and {self.layers[target.name][1]} in "
+                    f"the bases of {self._origin()}: another model; calibrate this one"
+                )
+        if fingerprint(targets) != self.fingerprint:
+            raise BasesMismatch(
+                f"these bases were calibrated on other weights ({self._origin()}) than {model_name} holds now: "
+                "convert before training, or calibrate this model"
+            )
+
+    def _origin(self) -> str:
+        return str(self.header.get("model", "another model"))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write one safetensors file (written aside, then renamed); returns its path."""
+        return write_safetensors(Path(path), *self.to_tensors())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Bases:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            BasesMismatch: no such file, damaged, or not a bases file of this format.
+        """
+        return cls.from_tensors(*read_safetensors(Path(path)), source=str(path))
+
+    def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors by name and a JSON header: the form in which bases travel in a file."""
+        tensors = {
+            f"{key}/{name}": tensor
+            for key, basis in self.table.items()
+            for name, tensor in vars(basis).items()
+            if tensor is not None
+        }
+        header = {
+            "format": FORMAT,
+            "kind": self.kind,
+            "keys": list(self.table),
+            "layers": {name: [role, list(shape)] for name, (role, shape) in self.layers.items()},
+            "fingerprint": self.fingerprint,
+            "header": dict(self.header),
+        }
+        return tensors, {"bases": header}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, source: str) -> Bases:
+        """The inverse of :meth:`to_tensors`; BasesMismatch where ``header`` is not one of ours."""
+        try:
+            told = header["bases"]
+            if told["format"] != FORMAT:
+                raise BasesMismatch(f"{source}: bases of format {told['format']}, this version reads {FORMAT}")
+            names = ("u", "v", "singular_in", "singular_out")
+            table = {key: Basis(**{n: tensors.get(f"{key}/{n}") for n in names}) for key in told["keys"]}
+            layers = {name: (role, (shape[0], shape[1])) for name, (role, shape) in told["layers"].items()}
+            return cls(
+                kind=told["kind"], table=table, layers=layers, fingerprint=told["fingerprint"], header=told["header"]
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            if isinstance(error, SparseGradError):
+                raise
+            raise BasesMismatch(f"{source} is not a bases file ({error!r}); write one with Bases.save") from None
+
+
+def placed(matrix: Tensor | None, device: torch.device, dtype: torch.dtype) -> Tensor | None:
+    """The basis where and as the layer computes; half precision is reached through fp32, so that it is always the
+    same rounding and fingerprints agree."""
+    if matrix is None:
+        return None
+    return (matrix if dtype is torch.float64 else matrix.float()).to(device=device, dtype=dtype)
+
+
+def layers_of(targets: Sequence[Target]) -> dict[str, tuple[str, tuple[int, int]]]:
+    """Linear name -> (role, (out, in))."""
+    return {target.name: (target.role, shape_of(target.module)) for target in targets}
+
+
+def fingerprint(targets: Sequence[Target]) -> str:
+    """Digest (16 hex) of the linears' names, shapes and weights, read off at most 4,096 entries each in bf16.
+
+    The same on any device, and for fp32 and bf16 copies of one model.
+    """
+    digest = hashlib.sha256()
+    for target in targets:
+        weight = target.weight.detach()
+        flat = weight.reshape(-1)
+        sample = flat[:: max(1, len(flat) // 4096)].to(torch.bfloat16).cpu()
+        digest.update(f"{target.name}{tuple(weight.shape)}".encode())
+        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Path:
+    """One file, written under a temporary name beside it and renamed, so that a kill leaves the old or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        # safetensors writes a header of strings: one entry, JSON.
+        plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
+        save_file(plain, temporary, {"sparsegrad": json.dumps(header)})
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of :func:`write_safetensors`; BasesMismatch where the file is missing, damaged or foreign."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})["sparsegrad"])
+            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise BasesMismatch(f"no file {path}") from None
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise BasesMismatch(f"{path} was not written by sparsegrad, or is damaged: {error}") from None

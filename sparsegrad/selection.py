@@ -1,0 +1,81 @@
+"""Turn a parameter's dense gradient into COO of its k largest entries, once a backward is done with it.
+
+Two hooks on the parameter do it, so that autograd stays autograd: whatever reaches the parameter in one backward
+(a layer used twice, recomputed under checkpointing) is summed before anything is dropped.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from torch import Tensor, nn
+
+from .errors import SparseGradError
+from .support import top_k
+
+
+class Selection:
+    """Dynamic support on one parameter: ``parameter.grad`` is coalesced COO with exactly k entries after each backward.
+
+    With ``accumulate`` the entries dropped so far stay in one dense buffer of the parameter's size (out * in * 4 bytes
+    in fp32), held by the COO gradient and gone with it at ``zero_grad``; a further backward before the step adds to
+    it and selects anew, so that the k entries are those of the summed gradient, as for one large batch. Without, the
+    buffer is never kept and a second backward before the step is an error.
+    """
+
+    def __init__(self, parameter: nn.Parameter, kept: int, *, accumulate: bool, name: str) -> None:
+        self.kept = kept
+        self.accumulate = accumulate
+        self.name = name
+        self._dropped: Tensor | None = None
+        # Hooks live in C++, where the garbage collector does not see a cycle: they know the parameter weakly.
+        self._parameter = weakref.ref(parameter)
+        parameter.register_hook(self._recall)
+        parameter.register_post_accumulate_grad_hook(self._select)
+        parameter.sparsegrad_selection = self  # type: ignore[attr-defined]
+
+    def watches(self, parameter: Tensor) -> bool:
+        """Whether the hooks are on this very parameter (a deepcopy or ``assign=True`` brings another)."""
+        return self._parameter() is parameter
+
+    def _recall(self, _gradient: Tensor) -> None:
+        """Before accumulation: fetch what earlier backwards of this step dropped."""
+        parameter = self._parameter()
+        held = None if parameter is None else parameter.grad
+        self._dropped = None
+        if held is None or not held.is_sparse or held._nnz() == 0:
+            return
+        self._dropped = getattr(held, "dropped", None)
+        if self._dropped is None:
+            raise SparseGradError(
+                f"{self.name}: a second backward before the step, and accumulate=False dropped what the first left "
+                "out; convert(..., accumulate=True) keeps it"
+            )
+
+    def _select(self, parameter: Tensor) -> None:
+        """After accumulation: the gradient is dense (new + COO is dense); keep k entries of the sum."""
+        total, dropped = parameter.grad, self._dropped
+        self._dropped = parameter.grad = None
+        assert total is not None
+        if dropped is not None:
+            total = total + dropped
+        chosen: Any = top_k(total, self.kept)
+        if self.accumulate:
+            total[tuple(chosen.indices())] = 0
+            chosen.dropped = total
+        parameter.grad = chosen
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        """A pickled parameter comes back without its selection; the layer puts a new one on it."""
+        return type(None), ()
+
+    # torch warns of hooks it cannot serialise unless they say that losing them is meant.
+    _recall.__torch_unserializable__ = True  # type: ignore[attr-defined]
+    _select.__torch_unserializable__ = True  # type: ignore[attr-defined]
+
+
+def selection_of(parameter: Tensor) -> Selection | None:
+    """The selection on a parameter, None where its gradient is dense."""
+    found = getattr(parameter, "sparsegrad_selection", None)
+    return found if isinstance(found, Selection) and found.watches(parameter) else None
