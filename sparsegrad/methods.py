@@ -71,13 +71,18 @@ Apply = Callable[[nn.Module, Settings, Bases | None], nn.Module]
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied."""
+    """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied.
+
+    ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
+    another way.
+    """
 
     name: str
     summary: str
     basis: Kind | None
     apply: Apply
     trains: bool = True
+    same_as: str | None = None
 
     def prepare(self, model: nn.Module, settings: Settings, bases: Bases | None = None) -> Prepared:
         """Put the method into ``model`` (in place), choose what trains, build the optimizer.
@@ -195,6 +200,7 @@ _ALL = (
         summary="SparseGrad, shared bases, sparse-by-dense products: zero rows left out",
         basis="shared",
         apply=_sparsegrad("sd"),
+        same_as="sparsegrad-regular",
     ),
     Method(
         name="frozen",

@@ -1,0 +1,166 @@
+"""A run is cells, each measured once: found by its key among the records, or run in a fresh process and recorded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.environment import code_fingerprint, environment, identity
+from bench.fresh import Outcome, run_fresh
+from bench.peak import instrument_for
+from bench.record import Record, Status, Store, record_key
+from bench.request import Request
+from bench.train import finite, to_device, train_step
+from bench.workload import Workload
+from sparsegrad import Bases, calibrate
+from sparsegrad.methods import METHODS
+
+# What one method's peak does not depend on, and what the bases do not.
+_NOT_OF_PEAK = ("methods",)
+_NOT_OF_CALIBRATION = ("methods", "kept", "lora_rank", "trainable", "lr")
+# The first step makes Adam's state, the second peaks with it; a second calibration batch likewise finds the Grams made.
+_PEAK_STEPS = 2
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Desk:
+    """Where cells are looked up and filed: the store, and what every record of this run says of itself."""
+
+    store: Store
+    request: Request
+    workload: Workload
+    command: str
+    fresh: bool
+
+    def key(self, kind: str, config: dict[str, Any]) -> str:
+        """The cell's key: the request, data, model, code, libraries and machine."""
+        return record_key(kind, config, self.fingerprints, self._machine)
+
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        return identity(environment(self.request.device))
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """Of data, model and code, read once: the code that runs is the code that was loaded."""
+        return {
+            "data": self.workload.data_fingerprint,
+            "model": self.workload.model_fingerprint,
+            "code": code_fingerprint("sparsegrad", "bench"),
+        }
+
+    def known(self, kind: str, config: dict[str, Any]) -> Record | None:
+        """The ok record of this cell, unless everything is to be measured afresh."""
+        return None if self.fresh else self.store.find(kind, self.key(kind, config))
+
+    def file(self, kind: str, config: dict[str, Any], started: datetime, outcome: Outcome) -> Record:
+        """Write the outcome of a cell as a record."""
+        record = Record(
+            kind=kind,
+            key=self.key(kind, config),
+            status=outcome.status,
+            reason=outcome.reason,
+            config=config,
+            fingerprints=self.fingerprints,
+            environment=environment(self.request.device),
+            command=self.command,
+            seed=self.request.seed,
+            started=started.isoformat(),
+            ended=datetime.now(UTC).isoformat(),
+            result=outcome.value or {},
+        )
+        self.store.write(record)
+        return record
+
+    def cell(self, kind: str, config: dict[str, Any], function: Callable[..., Any], *args: Any) -> Record:
+        """The cell's record: the one there is, or a new one of ``function(*args)`` in a fresh process."""
+        known = self.known(kind, config)
+        if known is not None:
+            return known
+        started = datetime.now(UTC)
+        return self.file(kind, config, started, run_fresh(function, *args))
+
+    def calibration_config(self) -> dict[str, Any]:
+        """What the bases depend on."""
+        return self.request.config(*_NOT_OF_CALIBRATION)
+
+    def peak_config(self, method: str) -> dict[str, Any]:
+        """What one method's peak depends on."""
+        return {"method": method, **self.request.config(*_NOT_OF_PEAK)}
+
+    def bases_file(self) -> Path:
+        """Where this run's bases are kept, so that a rerun need not calibrate again."""
+        return self.store.folder / "bases" / f"{self.key('calibration', self.calibration_config())}.safetensors"
+
+    def calibration(self) -> Record:
+        """Calibrate, or find it done: its record, the bases in ``bases_file``."""
+        path = self.bases_file()
+        known = self.known("calibration", self.calibration_config())
+        if known is not None and path.is_file():
+            return known
+        started = datetime.now(UTC)
+        outcome = run_fresh(measure_calibration, self.request, path)
+        return self.file("calibration", self.calibration_config(), started, outcome)
+
+    def peak(self, method: str, bases: Path | None) -> Record:
+        """One method's peak memory, from a fresh process."""
+        return self.cell("peak", self.peak_config(method), measure_peak, self.request, method, bases)
+
+
+def measure_calibration(request: Request, path: Path) -> dict[str, Any]:
+    """Time a calibration and write its bases to ``path``; then the peak memory of one of two batches.
+
+    The peak does not grow with the number of batches: gradients are folded into the Gram matrices one at a time.
+    """
+    workload = request.workload()
+    model = request.fresh_model(workload)
+    options: dict[str, Any] = {
+        "targets": workload.targets,
+        "every": workload.every,
+        "model_name": workload.description["model"],
+        "data_name": workload.name,
+    }
+    started = time.perf_counter()
+    bases = calibrate(model, workload.calibration_batches, request.calibration_steps, **options)
+    seconds = time.perf_counter() - started
+    bases.save(path)
+    instrument = instrument_for(request.place())
+    steps = min(_PEAK_STEPS, request.calibration_steps)
+    with instrument:
+        instrument.watch([*model.parameters(), *model.buffers()])
+        instrument.mark("start")
+        calibrate(model, workload.calibration_batches, steps, **options)
+        instrument.mark("calibration")
+    return {"calibration_s": seconds, "steps": request.calibration_steps, **instrument.read().as_json()}
+
+
+def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
+    """Peak memory of one method's train step on the widest batch, and what the method trains."""
+    workload = request.workload()
+    device = request.place()
+    prepared = request.prepare(
+        METHODS[method], request.fresh_model(workload), workload, None if bases is None else Bases.load(bases)
+    )
+    batch = to_device(max(workload.batches, key=lambda made: made["input_ids"].numel()), device)
+    instrument = instrument_for(device)
+    with instrument:
+        instrument.watch([*prepared.model.parameters(), *prepared.model.buffers(), *batch.values()])
+        for _ in range(_PEAK_STEPS):
+            loss = train_step(prepared, batch, instrument)
+    finite(loss)
+    return {
+        "trainable_parameters": prepared.trainable_parameters,
+        "updated_parameters": prepared.updated_parameters,
+        "steps": _PEAK_STEPS,
+        **instrument.read().as_json(),
+    }
+
+
+def failed(record: Record) -> bool:
+    """Whether the cell gave no figure."""
+    return record.status is not Status.OK

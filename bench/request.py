@@ -1,0 +1,159 @@
+"""What one command line asks to be measured, in the words all commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from bench.errors import BadRequest
+from bench.lengths import LengthLaw
+from bench.workload import Workload, make_workload
+from sparsegrad import Bases
+from sparsegrad.methods import METHODS, Method, Prepared, Settings
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+# Rows of every table, whatever was asked for: what the ratios are taken to, and the limit no method can pass.
+ALWAYS = ("full", "frozen")
+# Training batches made; longer runs go round again. One number, so that all cells of a run share one workload.
+_BATCHES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A model, its text, the methods and how they train. Fields are the command line's options of the same name."""
+
+    model: str
+    random_weights: bool
+    tokenizer: str | None
+    task: str | None
+    data_dir: Path | None
+    lengths: LengthLaw
+    padding: str
+    batch_size: int
+    max_length: int
+    dropout: float
+    trainable: str
+    methods: tuple[str, ...]
+    kept: int | float
+    lora_rank: int | None
+    lr: float
+    calibration_steps: int
+    device: str
+    dtype: str
+    limit: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            if name not in METHODS:
+                raise BadRequest(f"unknown method {name!r}; --methods takes any of {' '.join(METHODS)}")
+        if self.dtype not in DTYPES:
+            raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
+        if not self.lr > 0:
+            raise BadRequest(f"--lr {self.lr} trains nothing; give a rate above 0, such as 1e-4")
+        if self.calibration_steps < 1:
+            raise BadRequest(f"--calibration-steps {self.calibration_steps}: give 1 or more (the paper: 30)")
+
+    def workload(self) -> Workload:
+        """The model and batches; BadRequest where they cannot be had."""
+        return make_workload(
+            model=self.model,
+            random_weights=self.random_weights,
+            tokenizer=self.tokenizer,
+            task=self.task,
+            data_dir=self.data_dir,
+            lengths=self.lengths,
+            padding=self.padding,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+            batches=_BATCHES,
+            calibration_steps=self.calibration_steps,
+            dropout=self.dropout,
+            limit=self.limit,
+            seed=self.seed,
+        )
+
+    def settings(self, workload: Workload) -> Settings:
+        """What every method is given. One backward a step, so no accumulation buffer."""
+        return Settings(
+            kept=self.kept,
+            lora_rank=self.lora_rank or workload.lora_rank,
+            trainable=self.trainable,  # type: ignore[arg-type]
+            targets=workload.targets,
+            every=workload.every,
+            lr=self.lr,
+            accumulate=False,
+        )
+
+    def place(self) -> torch.device:
+        """Where it runs."""
+        return torch.device(self.device)
+
+    def fresh_model(self, workload: Workload) -> nn.Module:
+        """The workload's model, on the device and in the dtype asked for."""
+        return workload.build().to(device=self.place(), dtype=DTYPES[self.dtype])
+
+    def prepare(self, method: Method, model: nn.Module, workload: Workload, bases: Bases | None) -> Prepared:
+        """``model`` with the method in it. Seeded: LoRA's and dropout's draws are the same each time."""
+        torch.manual_seed(self.seed)
+        return method.prepare(model, self.settings(workload), bases if method.basis == "shared" else None)
+
+    def chosen(self) -> list[Method]:
+        """The methods, with those that are rows of every table, in the registry's order."""
+        return [method for name, method in METHODS.items() if name in (*self.methods, *ALWAYS)]
+
+    def config(self, *without: str) -> dict[str, Any]:
+        """JSON types, for a record; ``without`` leaves out what the cell does not depend on."""
+        told = asdict(self) | {"lengths": str(self.lengths), "methods": list(self.methods)}
+        told["data_dir"] = None if self.data_dir is None else str(self.data_dir)
+        return {name: value for name, value in told.items() if name not in without}
+
+
+def parse_kept(text: str) -> int | float:
+    """``22000`` or ``22_000`` (a count) or ``0.01`` or ``1%`` (a share)."""
+    try:
+        if text.endswith("%"):
+            return float(text[:-1]) / 100
+        return int(text) if text.replace("_", "").isdigit() else float(text)
+    except ValueError:
+        raise BadRequest(f"--kept {text!r}: give a count such as 22000 or a share such as 0.01 or 1%") from None
+
+
+def resolve_device(name: str) -> str:
+    """``auto`` becomes cuda where there is one; BadRequest for a device that torch does not see."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise BadRequest(f"--device {name!r} is not known; give auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if (device.index or 0) >= count:
+        raise BadRequest(f"--device {name}: torch sees {count} CUDA devices here; give cpu or auto")
+    return name
+
+
+def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:
+    """BadRequest where a layer has fewer entries than ``--kept``, before anything long is run."""
+    from sparsegrad import SparseGradError
+    from sparsegrad.roles import find_targets, shape_of
+    from sparsegrad.support import resolve_kept
+
+    try:
+        for target in find_targets(model, targets=workload.targets, every=workload.every):
+            out, inner = shape_of(target.module)
+            resolve_kept(request.kept, out * inner, layer=target.name)
+    except SparseGradError as error:
+        raise BadRequest(f"--kept {request.kept}: {error}") from None
+
+
+def names(methods: Sequence[Method]) -> list[str]:
+    """The methods' names."""
+    return [method.name for method in methods]

@@ -1,0 +1,148 @@
+"""From measured turns and records to the rows of a speed table: JSON types, units in the names, no sentinel numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from bench.fresh import failure
+from bench.record import Record, Status
+from bench.stats import RatioInterval, noise_floor, ratio_interval, verdict
+from bench.timing import Contestant
+from bench.train import PHASES
+from sparsegrad.methods import METHODS
+
+BASELINE = "full"
+# The baseline a second time, from a model of its own: what two equal things differ by on this machine.
+SECOND_BASELINE = "full (A/A)"
+
+
+def speed_ratio(baseline: Sequence[float], samples: Sequence[float]) -> RatioInterval:
+    """Speed of ``samples`` over that of ``baseline`` (milliseconds a step, paired by round): above 1 is faster."""
+    return ratio_interval(baseline, samples)
+
+
+def result(
+    contestants: Sequence[Contestant],
+    peaks: Mapping[str, Record],
+    calibration: Record | None,
+    zero_row_share: float | None,
+) -> dict[str, Any]:
+    """Everything the speed record holds: rows, the A/A pair, pairs of equal mathematics, raw samples."""
+    by_name = {contestant.name: contestant for contestant in contestants}
+    baseline = by_name[BASELINE].samples_ms
+    twin = by_name[SECOND_BASELINE].samples_ms
+    comparable = len(baseline) == len(twin) and len(baseline) > 0
+    aa = speed_ratio(baseline, twin) if comparable else None
+    rows = [
+        _row(contestant, peaks.get(name), calibration, by_name[BASELINE], peaks.get(BASELINE), aa)
+        for name, contestant in by_name.items()
+        if name != SECOND_BASELINE
+    ]
+    return {
+        "rows": rows,
+        "aa": None if aa is None else aa.as_json() | {"samples_ms": twin},
+        "same_mathematics": _pairs(by_name),
+        "zero_row_share": zero_row_share,
+        "calibration": None if calibration is None else _calibration(calibration),
+    }
+
+
+def _row(
+    contestant: Contestant,
+    peak: Record | None,
+    calibration: Record | None,
+    baseline: Contestant,
+    baseline_peak: Record | None,
+    aa: RatioInterval | None,
+) -> dict[str, Any]:
+    status, reason = _status(contestant, peak)
+    samples, reference = contestant.samples_ms, baseline.samples_ms
+    timed = contestant.failure is None and len(samples) == len(reference) and len(samples) > 0
+    ratio = speed_ratio(reference, samples) if timed else None
+    step_ms = fmean(samples) if timed else None
+    read = peak.result if peak is not None and peak.status is Status.OK else {}
+    full = baseline_peak.result if baseline_peak is not None and baseline_peak.status is Status.OK else {}
+    told = verdict(ratio, noise_floor(aa)) if ratio is not None and aa is not None else None
+    setup = (
+        _calibration(calibration) if calibration is not None and METHODS[contestant.name].basis == "shared" else None
+    )
+    return {
+        "method": contestant.name,
+        "status": str(status),
+        "reason": reason,
+        "steps_per_s": None if step_ms is None else 1e3 / step_ms,
+        "ratio_to_full": None if ratio is None else ratio.as_json(),
+        "verdict": told,
+        "step_ms": step_ms,
+        **{f"{phase}_ms": fmean(s[phase] for s in contestant.rounds_ms) if timed else None for phase in PHASES},
+        "peak_bytes": read.get("peak_bytes"),
+        "peak_instrument": read.get("instrument"),
+        "peak_by_phase_bytes": read.get("by_phase_bytes"),
+        "peak_requested_bytes": read.get("requested_bytes"),
+        "peak_reserved_bytes": read.get("reserved_bytes"),
+        "peak_ratio_to_full": read["peak_bytes"] / full["peak_bytes"] if read and full else None,
+        "trainable_parameters": read.get("trainable_parameters"),
+        "updated_parameters": read.get("updated_parameters"),
+        "kept_entries": contestant.kept_entries,
+        "convert_s": contestant.convert_s,
+        "calibration_s": None if setup is None else setup["calibration_s"],
+        "calibration_peak_bytes": None if setup is None else setup["peak_bytes"],
+        "break_even_steps": _break_even(setup, contestant, step_ms, reference, told),
+        "losses": contestant.losses,
+        "samples_ms": samples,
+        "samples_by_phase_ms": contestant.rounds_ms,
+    }
+
+
+def _status(contestant: Contestant, peak: Record | None) -> tuple[Status, str | None]:
+    """The worst of the two measurements."""
+    if contestant.failure is not None:
+        outcome = failure(contestant.failure)
+        return outcome.status, outcome.reason
+    if peak is not None and peak.status is not Status.OK:
+        return peak.status, f"peak memory: {peak.reason}"
+    return Status.OK, None
+
+
+def _break_even(
+    setup: Mapping[str, Any] | None,
+    contestant: Contestant,
+    step_ms: float | None,
+    reference: Sequence[float],
+    told: str | None,
+) -> float | None:
+    """Steps after which calibration and conversion are earned back against the baseline; None: never."""
+    if setup is None or setup["calibration_s"] is None or step_ms is None or told != "faster":
+        return None
+    return 1e3 * (setup["calibration_s"] + (contestant.convert_s or 0.0)) / (fmean(reference) - step_ms)
+
+
+def _calibration(record: Record) -> dict[str, Any]:
+    return {
+        "status": str(record.status),
+        "reason": record.reason,
+        **{name: record.result.get(name) for name in ("calibration_s", "steps", "peak_bytes", "instrument")},
+    }
+
+
+def _pairs(by_name: Mapping[str, Contestant]) -> list[dict[str, Any]]:
+    """Methods that compute the same numbers in another way: speed ratio, and how far their losses part."""
+    pairs = []
+    for name, contestant in by_name.items():
+        method = METHODS.get(name)
+        other = by_name.get(method.same_as or "") if method else None
+        if other is None or contestant.failure is not None or other.failure is not None or not contestant.rounds_ms:
+            continue
+        gaps = [abs(a - b) for a, b in zip(contestant.losses, other.losses, strict=True)]
+        pairs.append(
+            {
+                "method": name,
+                "over": other.name,
+                "speed_ratio": speed_ratio(other.samples_ms, contestant.samples_ms).as_json(),
+                "largest_loss_difference": max(gaps),
+                "steps": len(gaps),
+            }
+        )
+    return pairs

