@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .errors import BasesMismatch, SparseGradError
 from .roles import Target, find_targets, shape_of
-from .rotation import Rotation
+from .rotation import Rotation, fingerprint_of
 
 Kind = Literal["shared", "per-block", "none"]
 FORMAT = 1
@@ -56,10 +56,18 @@ class Bases:
     header: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def none(cls, model: nn.Module, *, targets: str | None = None, every: int = 1) -> Bases:
+    def none(
+        cls,
+        model: nn.Module,
+        *,
+        targets: str | None = None,
+        every: int = 1,
+        header: Mapping[str, Any] | None = None,
+    ) -> Bases:
         """The original space: nothing to calibrate (MeProp's basis)."""
         found = find_targets(model, targets=targets, every=every)
-        return cls(kind="none", table={}, layers=layers_of(found), fingerprint=fingerprint(found))
+        told = {"model": type(model).__name__} if header is None else header
+        return cls(kind="none", table={}, layers=layers_of(found), fingerprint=fingerprint(found), header=told)
 
     def rotations(self, wanted: Sequence[Target]) -> dict[str, Rotation]:
         """A :class:`Rotation` for each wanted linear's name, one object where linears share a basis.
@@ -87,7 +95,11 @@ class Bases:
                 )
         place = f"{key}@{device}/{dtype}"
         if place not in made:
-            made[place] = Rotation(*(placed(matrix, device, dtype) for matrix in (basis.u, basis.v)))
+            made[place] = Rotation(
+                placed(basis.u, device, dtype),
+                placed(basis.v, device, dtype),
+                fingerprint=fingerprint_of(basis.u, basis.v),
+            )
         return made[place]
 
     def check_model(self, model_name: str, targets: Sequence[Target]) -> None:
@@ -134,7 +146,10 @@ class Bases:
         header = {
             "format": FORMAT,
             "kind": self.kind,
-            "keys": list(self.table),
+            "table": {
+                key: [name for name, tensor in vars(basis).items() if tensor is not None]
+                for key, basis in self.table.items()
+            },
             "layers": {name: [role, list(shape)] for name, (role, shape) in self.layers.items()},
             "fingerprint": self.fingerprint,
             "header": dict(self.header),
@@ -149,7 +164,10 @@ class Bases:
             if told["format"] != FORMAT:
                 raise BasesMismatch(f"{source}: bases of format {told['format']}, this version reads {FORMAT}")
             names = ("u", "v", "singular_in", "singular_out")
-            table = {key: Basis(**{n: tensors.get(f"{key}/{n}") for n in names}) for key in told["keys"]}
+            table = {
+                key: Basis(**{name: tensors[f"{key}/{name}"] if name in given else None for name in names})
+                for key, given in told["table"].items()
+            }
             layers = {name: (role, (shape[0], shape[1])) for name, (role, shape) in told["layers"].items()}
             return cls(
                 kind=told["kind"], table=table, layers=layers, fingerprint=told["fingerprint"], header=told["header"]
@@ -198,6 +216,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
         save_file(plain, temporary, {"sparsegrad": json.dumps(header)})
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -64,8 +64,9 @@ def calibrate(
     """
     _check(steps=steps, basis=basis, sides=sides, mode=mode)
     name = model_name or str(getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__)
+    header: dict[str, Any] = {"model": name, "data": data_name, "targets": targets, "every": every}
     if basis == "none":
-        return Bases.none(model, targets=targets, every=every)
+        return Bases.none(model, targets=targets, every=every, header=header)
     found = find_targets(model, targets=targets, every=every)
     decompose = _Streamed(sides) if mode == "streamed" else _Stacked(sides)
     key_of = {t.name: t.role if basis == "shared" else t.name for t in found}
@@ -75,13 +76,13 @@ def calibrate(
         table=decompose.finish(),
         layers=layers_of(found),
         fingerprint=fingerprint(found),
-        header={"model": name, "data": data_name, "steps": steps, "sides": sides, "normalise": normalise, "mode": mode},
+        header={**header, "steps": steps, "sides": sides, "normalise": normalise, "mode": mode},
     )
 
 
 def _check(*, steps: int, basis: str, sides: str, mode: str) -> None:
-    if steps < 1:
-        raise SparseGradError(f"steps={steps}: calibration needs at least one batch")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise SparseGradError(f"steps={steps!r}: give the number of batches, 1 or more")
     for name, given, known in (
         ("basis", basis, ("shared", "per-block", "none")),
         ("sides", sides, ("both", "in", "out")),

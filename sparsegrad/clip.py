@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .errors import SparseGradError
+from .selection import dropped_by
 
 
 def clip_grad_norm_(
@@ -19,7 +20,8 @@ def clip_grad_norm_(
     """Scale gradients in place so that their joint norm is at most ``max_norm``; returns the norm before, 0-d.
 
     torch.nn.utils.clip_grad_norm_ for dense and COO gradients together: a COO gradient's norm is that of its values.
-    ``max_norm=inf`` only measures.
+    What accumulation holds back is scaled along, so that a later micro-batch adds to the same sum; ``max_norm=inf``
+    only measures.
 
     Raises:
         SparseGradError: the norm is not finite and ``error_if_nonfinite``.
@@ -31,7 +33,7 @@ def clip_grad_norm_(
         raise SparseGradError(f"the gradient norm is {total.item()}: it cannot be clipped")
     if max_norm != float("inf"):
         scale = torch.clamp(max_norm / (total + 1e-6), max=1.0)  # torch's own guard against a zero norm
-        for value in values:
+        for value in (*values, *(left for p in owners if (left := dropped_by(p)) is not None)):
             value.mul_(scale.to(value.device, value.dtype))
     return total
 

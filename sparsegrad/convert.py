@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import nn
 
 from .bases import Bases
-from .errors import SparseGradError
+from .errors import BasesMismatch, SparseGradError
 from .linear import Execution, SparseGradLinear
-from .roles import Target, find_targets
+from .roles import Target, find_targets, is_linear
 
 
 def convert(
@@ -42,11 +43,13 @@ def convert(
     """
     if any(isinstance(module, SparseGradLinear) for module in model.modules()):
         raise SparseGradError("the model is converted already: revert it first")
-    known = find_named(model, bases)
-    bases.check_model(type(model).__name__, known)
-    chosen = known
+    chosen = find_named(model, bases)
+    bases.check_model(type(model).__name__, chosen)
     if targets is not None or every is not None:
-        chosen = find_targets(model, targets=targets, every=every or 1)
+        wanted = [t.name for t in find_targets(model, targets=targets, every=1 if every is None else every)]
+        if unknown := [name for name in wanted if name not in bases.layers]:
+            raise BasesMismatch(f"no basis for {unknown[0]}: calibrate with the same targets= and every=")
+        chosen = [target for target in chosen if target.name in wanted]
     rotations = bases.rotations(chosen)
     layers = {
         target.name: SparseGradLinear.from_linear(
@@ -80,7 +83,8 @@ def plain_linear(layer: SparseGradLinear) -> nn.Module:
     if layer.transposed:
         from transformers.pytorch_utils import Conv1D
 
-        linear: nn.Module = Conv1D(out, inner)
+        with torch.device("meta"):  # it would draw its weight from the global generator
+            linear: nn.Module = Conv1D(out, inner)
         linear.weight = nn.Parameter(w_OI.T.contiguous(), requires_grad=layer.weight.requires_grad)
     else:
         linear = nn.Linear(inner, out, bias=layer.bias is not None, device="meta")
@@ -91,12 +95,12 @@ def plain_linear(layer: SparseGradLinear) -> nn.Module:
 
 
 def find_named(model: nn.Module, bases: Bases) -> list[Target]:
-    """The model's linears that ``bases`` name; those it lacks are for ``Bases.check_model`` to report."""
+    """The model's linears that ``bases`` name; those it lacks (or that are none) ``Bases.check_model`` reports."""
     modules = dict(model.named_modules())
     return [
         Target(name=name, module=modules[name], role=role, block=0)
         for name, (role, _) in bases.layers.items()
-        if name in modules
+        if name in modules and is_linear(modules[name])
     ]
 
 

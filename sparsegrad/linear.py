@@ -185,6 +185,8 @@ class SparseGradLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """y (..., out) of x (..., in); under autocast in its dtype, as nn.Linear."""
+        if not x.is_floating_point():
+            raise SparseGradError(f"{self.name} takes floating-point input; given {x.dtype}")
         self._arm()
         dtype, kind = x.dtype, x.device.type
         if torch.is_autocast_enabled(kind) and dtype is not torch.float64:
@@ -196,8 +198,7 @@ class SparseGradLinear(nn.Module):
 
     def _arm(self) -> None:
         """Put the selection on the weight; again after a deepcopy, unpickling or ``load_state_dict(assign=True)``."""
-        dense = self.kept == self.weight.numel()
-        if not dense and self.weight.requires_grad and selection_of(self.weight) is None:
+        if self.weight.requires_grad and selection_of(self.weight) is None:
             Selection(self.weight, self.kept, accumulate=self.accumulate, name=self.name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -206,6 +207,10 @@ class SparseGradLinear(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         told = state_dict.get(f"{prefix}basis_fingerprint")
+        if told is None and f"{prefix}weight" in state_dict:
+            raise BasesMismatch(
+                f"{self.name}: this state dict holds a plain linear's weight; load it before convert, or after revert"
+            )
         if told is not None and not torch.equal(told.cpu(), self.basis_fingerprint.cpu()):
             raise BasesMismatch(
                 f"{self.name}: this state dict was saved in other bases than the layer has; convert the model with "

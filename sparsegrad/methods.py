@@ -92,8 +92,11 @@ class Method:
         Raises:
             SparseGradError: bases are missing, or a setting does not fit the model.
         """
-        if self.basis not in (None, "none") and bases is None:
-            raise SparseGradError(f"{self.name} needs bases: calibrate the model with basis={self.basis!r}")
+        wanted = None if self.basis == "none" else self.basis
+        given = None if bases is None else bases.kind
+        if given != wanted:
+            needed = f"bases of basis={wanted!r} (see calibrate)" if wanted else "no bases"
+            raise SparseGradError(f"{self.name} needs {needed}; given {'none' if given is None else repr(given)}")
         head = _head(model)
         rest = [] if settings.trainable == "mlp" or not self.trains else _outside(model, settings)
         model = self.apply(model, settings, bases)
@@ -167,7 +170,15 @@ def _sparsegrad(execution: Execution) -> Apply:
     def apply(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
         bases = bases or Bases.none(model, targets=settings.targets, every=settings.every)
         model = _full(model, settings, bases)
-        return convert(model, bases, kept=settings.kept, execution=execution, accumulate=settings.accumulate)
+        return convert(
+            model,
+            bases,
+            kept=settings.kept,
+            execution=execution,
+            accumulate=settings.accumulate,
+            targets=settings.targets,
+            every=settings.every,
+        )
 
     return apply
 
@@ -175,8 +186,11 @@ def _sparsegrad(execution: Execution) -> Apply:
 def _frozen(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
     """Nothing trains; the input embeddings' output requires grad, so that dx flows through every block."""
     _freeze(model)
-    embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
-    embeddings.register_forward_hook(lambda _module, _inputs, output: output.requires_grad_(True))
+    tokens: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
+    for module in model.modules():
+        # T5's two stacks look tokens up in modules of their own: told by the vocabulary's size.
+        if isinstance(module, nn.Embedding) and module.num_embeddings == tokens.num_embeddings:
+            module.register_forward_hook(lambda _module, _inputs, output: output.requires_grad_(True))
     return model
 
 

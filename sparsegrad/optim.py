@@ -27,8 +27,8 @@ class SparseGradOptimizer(Optimizer):
         params: parameters or groups, as any torch optimizer takes them.
         lr: learning rate. betas, eps: Adam's. weight_decay: decoupled (AdamW).
     Raises:
-        SparseGradError: weight decay on a COO group.
-        NonFiniteGradient: at ``step``, a COO gradient holds NaN or infinity; names the layer.
+        SparseGradError: weight decay on a COO group, or an option that is neither's.
+        NonFiniteGradient: at ``step``, the gradient of a SparseGrad layer holds NaN or infinity; names it.
     """
 
     def __init__(
@@ -53,15 +53,26 @@ class SparseGradOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; refuses weight decay on a group of COO parameters alone."""
+        if isinstance(param_group, dict):
+            self._check_options(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         selections = [selection_of(p) for p in group["params"]]
-        if group["weight_decay"] and selections and all(selections):
+        if group["weight_decay"] and selections and all(s is not None and not s.dense for s in selections):
             self.param_groups.pop()
             raise SparseGradError(
                 f"weight_decay={group['weight_decay']} on a group whose gradients are all COO ({selections[0].name}, "  # type: ignore[union-attr]
                 "...): it would be a dense update; give these parameters a group with weight_decay=0"
             )
+
+    def _check_options(self, group: dict[str, Any]) -> None:
+        """An option that one of the two would not honour is an error, never ignored."""
+        free = {"params", "param_names", "lr", "betas", "eps", "weight_decay", "initial_lr"}
+        for name, value in group.items():
+            if name not in free and (name not in self.defaults or value != self.defaults[name]):
+                raise SparseGradError(
+                    f"{name}={value!r} is not an option of a group; give lr, betas, eps, weight_decay"
+                )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -70,9 +81,9 @@ class SparseGradOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        coo = [p for group in self.param_groups for p in group["params"] if p.grad is not None and p.grad.is_sparse]
-        _check_finite(coo)
-        sparse = set(coo)
+        owners = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        sparse = {p for p in owners if p.grad.is_sparse}
+        _check_finite([p for p in owners if p in sparse or selection_of(p) is not None])
         self._lend(SparseAdam, lambda p: p in sparse)
         self._lend(AdamW, lambda p: p not in sparse)
         return loss
@@ -89,10 +100,12 @@ class SparseGradOptimizer(Optimizer):
 
 
 def _check_finite(parameters: list[Tensor]) -> None:
-    """Name the layers whose COO gradient is not finite; one wait for the device in all."""
+    """Name the SparseGrad layers whose gradient is not finite; one wait for the device in all."""
     if not parameters:
         return
-    finite = torch.stack([torch.isfinite(p.grad._values()).all().cpu() for p in parameters])  # type: ignore[union-attr]
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = [g._values() if g.is_sparse else g for g in gradients]
+    finite = torch.stack([torch.isfinite(v).all() for v in values]).cpu()
     if not finite.all():
         chosen = [selection_of(p) for p, good in zip(parameters, finite.tolist(), strict=True) if not good]
         names = ", ".join(selection.name if selection else "a parameter" for selection in chosen)

@@ -33,12 +33,14 @@ def sparse_by_dense(a_BC: Tensor, b_CD: Tensor, *, layout: Literal["pairs", "row
         a_BC: dense matrix (B, C), any floating dtype.
         b_CD: dense matrix (C, D), same dtype.
     Raises:
-        ValueError: where the shapes do not chain or an argument is not a matrix.
+        ValueError: where the shapes do not chain, an argument is not a matrix, or the layout is unknown.
     """
     if a_BC.dim() != 2 or b_CD.dim() != 2 or a_BC.shape[1] != b_CD.shape[0]:
         raise ValueError(
             f"sparse_by_dense needs matrices (B, C) and (C, D); given {tuple(a_BC.shape)} and {tuple(b_CD.shape)}"
         )
+    if layout not in ("pairs", "rows"):
+        raise ValueError(f"layout={layout!r}: give 'pairs' or 'rows'")
     rows = nonzero_rows(a_BC)
     a_RC = a_BC if len(rows) == len(a_BC) else a_BC[rows]
     cols = nonzero_rows(a_RC.T)

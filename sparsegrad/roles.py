@@ -71,13 +71,15 @@ def find_targets(model: nn.Module, *, targets: str | None = None, every: int = 1
     """
     if every < 1:
         raise SparseGradError(f"every={every}: give 1 for each block, 3 for each third one")
-    linears = {name: module for name, module in model.named_modules() if is_linear(module)}
+    # Duplicates stay: a module under two names is tied to itself, and converting one name would untie it.
+    linears = {name: m for name, m in model.named_modules(remove_duplicate=False) if is_linear(m)}
+    owners = list(model.named_parameters(remove_duplicate=False))
     names = _by_structure(linears) if targets is None else _by_pattern(linears, targets)
     chosen = [name for name in names if _split(name)[1] % every == 0]
     if not chosen:
         raise NoTargets(_nothing_found(linears, targets))
     for name in chosen:
-        _check_weight(name, linears[name], linears)
+        _check_weight(name, linears[name], owners)
     suffixes = Counter(suffix for _, suffix in {(_split(n)[0], _split(n)[2]) for n in chosen})
     found = []
     for name in chosen:
@@ -121,14 +123,14 @@ def _by_pattern(linears: dict[str, nn.Module], targets: str) -> list[str]:
     return [name for name in linears if pattern.search(name)]
 
 
-def _check_weight(name: str, module: nn.Module, linears: dict[str, nn.Module]) -> None:
+def _check_weight(name: str, module: nn.Module, owners: list[tuple[str, nn.Parameter]]) -> None:
     weight = module.weight
     if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
         raise SparseGradError(
             f"{name} holds {getattr(weight, 'dtype', type(weight))} weights (quantised): SparseGrad "
             "trains floating-point weights; load the model unquantised or leave this layer out with targets="
         )
-    twins = [other for other, m in linears.items() if m.weight is weight and other != name]
+    twins = [other for other, p in owners if p is weight and other != f"{name}.weight"]
     if twins:
         raise SparseGradError(f"{name} shares its weight with {twins[0]} (tied): leave both out with targets=")
 

@@ -12,17 +12,18 @@ class Rotation(nn.Module):
     """U (in, in) and V (out, out), basis vectors in rows; ``None`` stands for the identity.
 
     A module, so that layers which share a pair go on sharing it through ``.to()`` and deepcopy; its matrices are not
-    in the state dict (each layer's would repeat them), only their ``fingerprint`` is, by the layer.
+    in the state dict (each layer's would repeat them), only their ``fingerprint`` is, by the layer. It is that of the
+    matrices as calibrated, given where these are rounded to the layer's dtype.
     """
 
     u: Tensor | None
     v: Tensor | None
 
-    def __init__(self, u: Tensor | None = None, v: Tensor | None = None) -> None:
+    def __init__(self, u: Tensor | None = None, v: Tensor | None = None, *, fingerprint: Tensor | None = None) -> None:
         super().__init__()
         self.register_buffer("u", u, persistent=False)
         self.register_buffer("v", v, persistent=False)
-        self.fingerprint = _fingerprint(u, v)
+        self.fingerprint = fingerprint_of(u, v) if fingerprint is None else fingerprint
 
     @property
     def sides(self) -> str:
@@ -54,8 +55,8 @@ class Rotation(nn.Module):
         return f"sides={self.sides}, fingerprint={bytes(self.fingerprint.tolist()).hex()}"
 
 
-def _fingerprint(u: Tensor | None, v: Tensor | None) -> Tensor:
-    """Eight bytes that tell one pair from another: (8,) uint8, the same on any device and in any dtype from bf16 up.
+def fingerprint_of(u: Tensor | None, v: Tensor | None) -> Tensor:
+    """Eight bytes that tell one pair from another: (8,) uint8, the same on any device and in fp32 and fp64.
 
     Read off at most 64 x 64 entries a side, rounded to bf16: 0.2 ms a layer, and no copy of the matrix.
     """

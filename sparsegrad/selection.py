@@ -22,6 +22,8 @@ class Selection:
     in fp32), held by the COO gradient and gone with it at ``zero_grad``; a further backward before the step adds to
     it and selects anew, so that the k entries are those of the summed gradient, as for one large batch. Without, the
     buffer is never kept and a second backward before the step is an error.
+
+    Where k is every entry the gradient stays ``dense`` and nothing is hooked.
     """
 
     def __init__(self, parameter: nn.Parameter, kept: int, *, accumulate: bool, name: str) -> None:
@@ -31,8 +33,10 @@ class Selection:
         self._dropped: Tensor | None = None
         # Hooks live in C++, where the garbage collector does not see a cycle: they know the parameter weakly.
         self._parameter = weakref.ref(parameter)
-        parameter.register_hook(self._recall)
-        parameter.register_post_accumulate_grad_hook(self._select)
+        self.dense = kept == parameter.numel()
+        if not self.dense:
+            parameter.register_hook(self._recall)
+            parameter.register_post_accumulate_grad_hook(self._select)
         parameter.sparsegrad_selection = self  # type: ignore[attr-defined]
 
     def watches(self, parameter: Tensor) -> bool:
@@ -44,13 +48,14 @@ class Selection:
         parameter = self._parameter()
         held = None if parameter is None else parameter.grad
         self._dropped = None
-        if held is None or not held.is_sparse or held._nnz() == 0:
+        if parameter is None or held is None or not held.is_sparse or held._nnz() == 0:
             return
-        self._dropped = getattr(held, "dropped", None)
+        self._dropped = dropped_by(parameter)
         if self._dropped is None:
+            why = "its COO gradient was replaced" if self.accumulate else "accumulate=False"
             raise SparseGradError(
-                f"{self.name}: a second backward before the step, and accumulate=False dropped what the first left "
-                "out; convert(..., accumulate=True) keeps it"
+                f"{self.name}: a second backward before the step, and what the first left out is gone ({why}); "
+                "convert(..., accumulate=True) keeps it with the gradient"
             )
 
     def _select(self, parameter: Tensor) -> None:
@@ -76,6 +81,11 @@ class Selection:
 
 
 def selection_of(parameter: Tensor) -> Selection | None:
-    """The selection on a parameter, None where its gradient is dense."""
+    """The selection on a parameter; None where it is not a SparseGrad layer's weight."""
     found = getattr(parameter, "sparsegrad_selection", None)
     return found if isinstance(found, Selection) and found.watches(parameter) else None
+
+
+def dropped_by(parameter: Tensor) -> Tensor | None:
+    """What the selection holds back of a COO gradient until ``zero_grad``: dense, the parameter's size; else None."""
+    return getattr(parameter.grad, "dropped", None)

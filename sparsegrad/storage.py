@@ -57,13 +57,21 @@ def load(model: nn.Module, folder: str | os.PathLike[str]) -> nn.Module:
     """
     path = Path(folder) / FILE
     tensors, header = read_safetensors(path)
-    if header.get("format") != FORMAT:
-        raise BasesMismatch(f"{path} has format {header.get('format')}, this version reads {FORMAT}")
+    if header.get("format") != FORMAT or not {"tied", "layers"} <= header.keys():
+        raise BasesMismatch(f"{path} is no saved model of format {FORMAT} (format {header.get('format')})")
     if any(isinstance(module, SparseGradLinear) for module in model.modules()):
         raise SparseGradError("the model is converted already: load into a plain one")
     state = {name.removeprefix("state/"): tensor for name, tensor in tensors.items() if name.startswith("state/")}
-    state |= {twin: state[name] for twin, name in header["tied"].items()}
-    layers = _rebuild(model, tensors, header["layers"], str(path))
+    tied = _without_twins(model.state_dict())[1]
+    if tied != header["tied"]:
+        raise BasesMismatch(
+            f"{path} ties {header['tied'] or 'nothing'}, {type(model).__name__} ties {tied or 'nothing'}"
+        )
+    try:
+        state |= {twin: state[name] for twin, name in header["tied"].items()}
+        layers = _rebuild(model, tensors, header["layers"], str(path))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BasesMismatch(f"{path} is damaged: {error!r} in its header") from None
     _check(model, layers, state, str(path))
     for name, layer in layers.items():
         set_module(model, name, layer)
@@ -104,7 +112,11 @@ def _rebuild(
         key = (told["basis"], weight.device, weight.dtype)
         if key not in rotations:
             u, v = (tensors.get(f"bases/{told['basis']}/{side}") for side in ("u", "v"))
-            rotations[key] = Rotation(placed(u, weight.device, weight.dtype), placed(v, weight.device, weight.dtype))
+            rotations[key] = Rotation(
+                placed(u, weight.device, weight.dtype),
+                placed(v, weight.device, weight.dtype),
+                fingerprint=tensors[f"state/{name}.basis_fingerprint"],
+            )
         layer = SparseGradLinear(
             torch.empty(shape_of(plain), device=weight.device, dtype=weight.dtype),
             plain.bias.detach().clone() if isinstance(plain.bias, Tensor) else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -22,12 +23,12 @@ def resolve_kept(kept: int | float, entries: int, *, layer: str = "the layer") -
     Raises:
         SparseGradError: outside these ranges, or neither int nor float.
     """
-    if isinstance(kept, bool) or not isinstance(kept, (int, float)):
+    if isinstance(kept, bool) or not isinstance(kept, Real):
         raise SparseGradError(f"kept={kept!r}: give a count such as 22_000 or a share such as 0.01")
-    if isinstance(kept, int):
+    if isinstance(kept, Integral):
         if not 1 <= kept <= entries:
             raise SparseGradError(f"kept={kept} entries of {layer}, which has {entries}: give 1 to {entries}")
-        return kept
+        return int(kept)
     if not 0.0 < kept <= 1.0:
         raise SparseGradError(f"kept={kept} is not a share above 0 and up to 1.0; for a count give an int")
     return max(1, round(kept * entries))

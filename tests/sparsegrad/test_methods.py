@@ -1,0 +1,165 @@
+"""One interface, one train step: each method changes what it says, by as much as it counts, and nothing else."""
+
+import pytest
+import torch
+from torch import nn
+
+from sparsegrad import Bases, SparseGradError, SparseGradLinear, calibrate
+from sparsegrad.methods import METHODS, Settings, method_named
+from sparsegrad.roles import find_targets
+
+KEPT, RANK, WIDTH, HIDDEN, BLOCKS = 13, 3, 16, 40, 4
+LINEARS = 2 * BLOCKS  # of a model with one stack
+BIASES, HEAD = BLOCKS * (WIDTH + HIDDEN), 2 * WIDTH + 2
+
+
+def prepared(name, arch, **settings):
+    model = arch.model()
+    method = method_named(name)
+    bases = None if method.basis in (None, "none") else calibrate(model, arch.batches(2), 2, basis=method.basis)
+    return method.prepare(model, Settings(**{"kept": KEPT, "lora_rank": RANK, "lr": 1e-2, **settings}), bases)
+
+
+def train_step(ready, batch):
+    loss = ready.model(**batch).loss
+    loss.backward()
+    if ready.optimizer is not None:
+        ready.optimizer.step()
+        ready.optimizer.zero_grad()
+    return loss.item()
+
+
+@pytest.fixture(params=list(METHODS))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(params=["bert", "gpt2", "t5", "llama"])
+def family(request, architectures):
+    return architectures[request.param]
+
+
+@pytest.mark.parametrize("trainable", ["mlp", "all"])
+def test_the_loss_at_step_0_is_the_models(name, family, trainable):
+    ready = prepared(name, family, trainable=trainable)
+    expected = family.model().train()(**family.batch()).loss.item()
+    assert ready.model(**family.batch()).loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_step_changes_what_is_counted_and_nothing_else(name, family):
+    """Entry by entry, over two batches: at most ``updated`` a step, and the loss falls."""
+    ready = prepared(name, family, lr=1e-3)
+    before = {n: p.detach().clone() for n, p in ready.model.named_parameters()}
+    first = train_step(ready, family.batch())
+    changed = {n: (p != before[n]).sum().item() for n, p in ready.model.named_parameters()}
+    may = {n for n, p in ready.model.named_parameters() if p.requires_grad}
+    assert {n for n, count in changed.items() if count} <= may
+    assert sum(changed.values()) <= ready.updated_parameters
+    assert ready.trainable_parameters == sum(before[n].numel() for n in may)
+    if name == "frozen":
+        assert sum(changed.values()) == 0
+        return
+    # What SparseGrad updates is all it may: k entries of a rotated weight, none of which has gradient zero here.
+    rotated = {n for n, m in ready.model.named_modules() if isinstance(m, SparseGradLinear)}
+    assert all(changed[f"{n}.weight"] == KEPT for n in rotated)
+    assert sum(changed.values()) > 0
+    assert train_step(ready, family.batch()) < first
+
+
+def test_parameters_are_counted_two_ways(name, bert):
+    trainable, updated = {
+        "full": (LINEARS * WIDTH * HIDDEN + BIASES + HEAD,) * 2,
+        "lora": (LINEARS * RANK * (WIDTH + HIDDEN) + HEAD,) * 2,
+        "frozen": (0, 0),
+    }.get(name, (LINEARS * WIDTH * HIDDEN + BIASES + HEAD, LINEARS * KEPT + BIASES + HEAD))
+    ready = prepared(name, bert)
+    assert (ready.trainable_parameters, ready.updated_parameters) == (trainable, updated)
+    assert (ready.optimizer is None) == (name == "frozen") and ready.model.training
+
+
+def test_all_trains_everything_else_too(name, bert):
+    ready = prepared(name, bert, trainable="all")
+    frozen = {n for n, p in ready.model.named_parameters() if not p.requires_grad}
+    if name == "frozen":
+        assert ready.trainable_parameters == 0
+    elif name == "lora":
+        assert len(frozen) == 2 * LINEARS and all(".base_layer." in n for n in frozen)
+    else:
+        assert not frozen
+
+
+def test_every_method_takes_the_same_linears(name, bert):
+    """The settings choose them, whatever linears the bases cover."""
+    model, settings = bert.model(), Settings(kept=KEPT, every=3)
+    wanted = {target.name for target in find_targets(model, every=3)}
+    method = method_named(name)
+    bases = None if method.basis in (None, "none") else calibrate(model, bert.batches(2), 2)
+    ready = method.prepare(model, settings, bases)
+    touched = {
+        n.removeprefix("base_model.model.")
+        for n, m in ready.model.named_modules()
+        if isinstance(m, SparseGradLinear)
+        or hasattr(m, "lora_A")
+        or (name == "full" and "encoder" in n and isinstance(m, nn.Linear) and m.weight.requires_grad)
+    }
+    assert touched == (set() if name == "frozen" else wanted)
+
+
+def test_a_trained_body_and_the_lora_base_stay_bit_equal(family):
+    ready = prepared("lora", family)
+    plain = dict(family.model().named_parameters())
+    for seed in range(3):
+        train_step(ready, family.batch(seed))
+    seen = 0
+    for name, p in ready.model.named_parameters():
+        original = name.removeprefix("base_model.model.").replace(".base_layer", "")
+        if original in plain and not p.requires_grad:
+            seen += 1
+            assert torch.equal(p, plain[original])
+    assert seen > 10
+
+
+def test_frozen_still_carries_the_input_gradient_through_every_block(arch):
+    """Else the limit would be the cost of a forward alone."""
+    ready = prepared("frozen", arch)
+    reached = set()
+    for target in find_targets(ready.model):
+
+        def hook(_module, grad_input, _grad_output, name=target.name):
+            if grad_input[0] is not None:
+                reached.add(name)
+
+        target.module.register_full_backward_hook(hook)
+    ready.model(**arch.batch()).loss.backward()
+    assert reached == {target.name for target in find_targets(ready.model)}
+    assert all(p.grad is None for p in ready.model.parameters())
+
+
+def test_bad_requests_are_told(bert):
+    with pytest.raises(SparseGradError, match=f"unknown method 'sgd'.*{', '.join(METHODS)}"):
+        method_named("sgd")
+    for name in ("sparsegrad-sd", "sparsegrad-regular"):
+        with pytest.raises(SparseGradError, match=f"{name} needs bases.*basis='shared'"):
+            method_named(name).prepare(bert.model(), Settings())
+    for options, told in (({"trainable": "head"}, "'mlp' or 'all'"), ({"lora_rank": 0}, "lora_rank=0")):
+        with pytest.raises(SparseGradError, match=told):
+            Settings(**options)
+
+
+@pytest.mark.parametrize(("name", "given"), [("meprop", "shared"), ("sparsegrad-sd", "none")])
+def test_bases_of_another_kind_than_the_methods_are_told(bert, name, given):
+    """A table row named MeProp must not be measured in calibrated bases, nor SparseGrad in the original space."""
+    model = bert.model()
+    bases: Bases = calibrate(model, bert.batches(2), 2, basis=given)
+    with pytest.raises(SparseGradError, match=given):
+        method_named(name).prepare(model, Settings(kept=KEPT), bases)
+
+
+def test_methods_agree_where_every_entry_is_kept(bert):
+    """kept=1.0 is dense training in other coordinates: MeProp's first step is then full's, bit for bit almost."""
+    full, meprop = prepared("full", bert), prepared("meprop", bert, kept=1.0)
+    for ready in (full, meprop):
+        train_step(ready, bert.batch())
+    for p, q in zip(full.model.parameters(), meprop.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=0, atol=1e-4)
+    assert isinstance(full.model, nn.Module)
