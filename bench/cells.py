@@ -18,7 +18,7 @@ from bench.request import Request
 from bench.train import finite, to_device, train_step
 from bench.workload import Workload
 from sparsegrad import Bases, calibrate
-from sparsegrad.methods import METHODS
+from sparsegrad.methods import METHODS, Method
 
 # What one method's peak does not depend on, and what the bases do not.
 _NOT_OF_PEAK = ("methods",)
@@ -107,9 +107,15 @@ class Desk:
         outcome = run_fresh(measure_calibration, self.request, path)
         return self.file("calibration", self.calibration_config(), started, outcome)
 
-    def peak(self, method: str, bases: Path | None) -> Record:
-        """One method's peak memory, from a fresh process."""
-        return self.cell("peak", self.peak_config(method), measure_peak, self.request, method, bases)
+    def peak(self, method: Method, calibration: Record | None) -> Record:
+        """One method's peak memory, from a fresh process; where its bases could not be made, that is its record."""
+        config = self.peak_config(method.name)
+        if method.basis != "shared" or calibration is None:
+            return self.cell("peak", config, measure_peak, self.request, method.name, None)
+        if calibration.status is Status.OK:
+            return self.cell("peak", config, measure_peak, self.request, method.name, self.bases_file())
+        reason = f"no bases, calibration: {calibration.reason}"
+        return self.file("peak", config, datetime.now(UTC), Outcome(status=calibration.status, reason=reason))
 
 
 def measure_calibration(request: Request, path: Path) -> dict[str, Any]:
@@ -159,8 +165,3 @@ def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str,
         "steps": _PEAK_STEPS,
         **instrument.read().as_json(),
     }
-
-
-def failed(record: Record) -> bool:
-    """Whether the cell gave no figure."""
-    return record.status is not Status.OK

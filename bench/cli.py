@@ -94,7 +94,8 @@ def request_of(args: argparse.Namespace) -> Request:
     """The typed request; BadRequest where a word does not fit."""
     device = resolve_device(args.device)
     # Without --model the shape alone: the default has to run where nothing can be fetched.
-    model = args.model or ("roberta-base" if device.startswith("cuda") else "minilm-l6")
+    default = "roberta-base" if device.startswith("cuda") else "minilm-l6"
+    model = default if args.model is None else args.model
     return Request(
         model=model,
         random_weights=args.random_weights or args.model is None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,10 @@ def run_fresh(function: Callable[..., Any], *args: Any) -> Outcome:
     except EOFError:  # died without a word
         process.join()
         outcome = _silent_death(process.exitcode)
+    except BaseException:  # interrupted: nobody waits for the answer any more
+        process.kill()
+        process.join()
+        raise
     finally:
         receiver.close()
         if process.is_alive():
@@ -54,7 +59,12 @@ def _child(sender: Any, function: Callable[..., Any], args: tuple[Any, ...]) -> 
         outcome = Outcome(status=Status.OK, value=function(*args))
     except Exception as error:  # the parent decides what it means: an outcome is what this process is for
         outcome = failure(error)
-    sender.send(outcome)
+    try:
+        sender.send(outcome)
+    except BrokenPipeError:  # the parent was interrupted
+        sys.exit(1)
+    except Exception as error:  # a value that cannot travel
+        sender.send(failure(error))
     sender.close()
 
 

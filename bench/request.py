@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,12 @@ class Request:
                 raise BadRequest(f"unknown method {name!r}; --methods takes any of {' '.join(METHODS)}")
         if self.dtype not in DTYPES:
             raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
-        if not self.lr > 0:
-            raise BadRequest(f"--lr {self.lr} trains nothing; give a rate above 0, such as 1e-4")
+        if not 0 < self.lr < math.inf:
+            raise BadRequest(f"--lr {self.lr} is no learning rate; give one above 0, such as 1e-4")
+        if self.lora_rank is not None and self.lora_rank < 1:
+            raise BadRequest(f"--lora-rank {self.lora_rank} is too small; give 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise BadRequest(f"--seed {self.seed} is out of range; give 0 to 2**63 - 1")
         if self.calibration_steps < 1:
             raise BadRequest(f"--calibration-steps {self.calibration_steps}: give 1 or more (the paper: 30)")
 
@@ -82,7 +86,7 @@ class Request:
         """What every method is given. One backward a step, so no accumulation buffer."""
         return Settings(
             kept=self.kept,
-            lora_rank=self.lora_rank or workload.lora_rank,
+            lora_rank=workload.lora_rank if self.lora_rank is None else self.lora_rank,
             trainable=self.trainable,  # type: ignore[arg-type]
             targets=workload.targets,
             every=workload.every,
@@ -109,7 +113,7 @@ class Request:
 
     def config(self, *without: str) -> dict[str, Any]:
         """JSON types, for a record; ``without`` leaves out what the cell does not depend on."""
-        told = asdict(self) | {"lengths": str(self.lengths), "methods": list(self.methods)}
+        told = asdict(self) | {"lengths": str(self.lengths), "methods": [method.name for method in self.chosen()]}
         told["data_dir"] = None if self.data_dir is None else str(self.data_dir)
         return {name: value for name, value in told.items() if name not in without}
 
@@ -134,8 +138,9 @@ def resolve_device(name: str) -> str:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise BadRequest(f"--device {name!r} is not known; give auto, cpu, cuda or cuda:N")
-    count = torch.cuda.device_count() if device.type == "cuda" else 1
-    if (device.index or 0) >= count:
+    if device.type == "cpu" and device.index is not None:
+        raise BadRequest(f"--device {name}: the CPU is one device; give cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         raise BadRequest(f"--device {name}: torch sees {count} CUDA devices here; give cpu or auto")
     return name
 
@@ -152,8 +157,3 @@ def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:
             resolve_kept(request.kept, out * inner, layer=target.name)
     except SparseGradError as error:
         raise BadRequest(f"--kept {request.kept}: {error}") from None
-
-
-def names(methods: Sequence[Method]) -> list[str]:
-    """The methods' names."""
-    return [method.name for method in methods]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from bench.fresh import failure
 from bench.record import Record, Status
 from bench.stats import RatioInterval, noise_floor, ratio_interval, verdict
 from bench.timing import Contestant
@@ -33,7 +32,7 @@ def result(
     by_name = {contestant.name: contestant for contestant in contestants}
     baseline = by_name[BASELINE].samples_ms
     twin = by_name[SECOND_BASELINE].samples_ms
-    comparable = len(baseline) == len(twin) and len(baseline) > 0
+    comparable = by_name[BASELINE].failure is None and by_name[SECOND_BASELINE].failure is None and bool(baseline)
     aa = speed_ratio(baseline, twin) if comparable else None
     rows = [
         _row(contestant, peaks.get(name), calibration, by_name[BASELINE], peaks.get(BASELINE), aa)
@@ -59,8 +58,8 @@ def _row(
 ) -> dict[str, Any]:
     status, reason = _status(contestant, peak)
     samples, reference = contestant.samples_ms, baseline.samples_ms
-    timed = contestant.failure is None and len(samples) == len(reference) and len(samples) > 0
-    ratio = speed_ratio(reference, samples) if timed else None
+    timed = contestant.failure is None and bool(samples)
+    ratio = speed_ratio(reference, samples) if timed and baseline.failure is None else None
     step_ms = fmean(samples) if timed else None
     read = peak.result if peak is not None and peak.status is Status.OK else {}
     full = baseline_peak.result if baseline_peak is not None and baseline_peak.status is Status.OK else {}
@@ -99,8 +98,7 @@ def _row(
 def _status(contestant: Contestant, peak: Record | None) -> tuple[Status, str | None]:
     """The worst of the two measurements."""
     if contestant.failure is not None:
-        outcome = failure(contestant.failure)
-        return outcome.status, outcome.reason
+        return contestant.failure.status, contestant.failure.reason
     if peak is not None and peak.status is not Status.OK:
         return peak.status, f"peak memory: {peak.reason}"
     return Status.OK, None

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import sys
-import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import Progress
+from rich.text import Text
 
 from bench.cells import Desk
 from bench.cli import (
@@ -29,21 +26,17 @@ from bench.cli import (
     run,
     say,
 )
+from bench.entrants import enter, fit_together, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.fresh import Outcome
 from bench.record import Record, Status, Store
 from bench.request import check_kept
-from bench.rows import BASELINE, SECOND_BASELINE, result
+from bench.rows import result
 from bench.tables import print_speed
-from bench.timing import Contestant, interleave, place
-from bench.train import to_device, zero_rows
-from sparsegrad import Bases
-from sparsegrad.methods import METHODS, Method
-from sparsegrad.roles import find_targets
+from bench.timing import Contestant, interleave
 
 PROG = "bench.speed"
-_ZERO_ROW_BATCHES = 4
 
 
 def parser() -> Parser:
@@ -99,110 +92,44 @@ def main(argv: Sequence[str]) -> int:
 def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Record:
     """The cells of one run: calibration, a peak a method, then the interleaved rounds."""
     methods = desk.request.chosen()
-    names = [method.name for method in methods]
+    started = datetime.now(UTC)
+    contestants: list[Contestant] = []
     with progress_bar(quiet=args.quiet) as progress:
         # Units: calibration, peaks, then warm-up and rounds for each contestant (the baseline twice).
-        total = 1 + len(methods) + (1 + args.rounds) * (len(methods) + 1)
-        task = progress.add_task("calibration", total=total)
-        shared = any(method.basis == "shared" for method in methods)
-        calibration = desk.calibration() if shared else None
-        progress.advance(task)
-        bases_file = desk.bases_file() if calibration is not None and calibration.status is Status.OK else None
-        peaks = {}
-        for name in names:
-            progress.update(task, description=f"peak memory: {name}")
-            peaks[name] = desk.peak(name, bases_file if METHODS[name].basis == "shared" else None)
+        task = progress.add_task("calibration", total=1 + len(methods) + (1 + args.rounds) * (len(methods) + 1))
+
+        def told(what: str) -> None:
+            progress.update(task, description=what)
             progress.advance(task)
-        started = datetime.now(UTC)
-        contestants: list[Contestant] = []
+
         try:
-            share = race(desk, args, methods, peaks, bases_file, contestants, progress, task)
+            calibration = desk.calibration() if any(method.basis == "shared" for method in methods) else None
+            told("peak memory")
+            peaks = {}
+            for method in methods:
+                peaks[method.name] = desk.peak(method, calibration)
+                told(f"peak memory: {method.name}")
+            started = datetime.now(UTC)
+            contestants = enter(desk, methods, calibration, park=not fit_together(peaks, desk.request.place()))
+            share = zero_row_share(desk, contestants[-1])
+            interleave(
+                contestants,
+                desk.workload.batches,
+                rounds=args.rounds,
+                steps_per_turn=args.steps,
+                warmup_steps=args.warmup,
+                progress=told,
+            )
         except KeyboardInterrupt:
-            told = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
+            so_far = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
             reason = "interrupted by the user"
-            desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=told, reason=reason))
+            desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
             raise
     value = result(contestants, peaks, calibration, share)
     bad = [row for row in value["rows"] if row["status"] != "ok"]
     status = Status(bad[0]["status"]) if bad else Status.OK
     why = "; ".join(f"{row['method']}: {row['reason']}" for row in bad) or None
     return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
-
-
-def race(
-    desk: Desk,
-    args: argparse.Namespace,
-    methods: Sequence[Method],
-    peaks: dict[str, Record],
-    bases_file: Path | None,
-    contestants: list[Contestant],
-    progress: Progress,
-    task: Any,
-) -> float | None:
-    """Prepare every contestant into ``contestants`` and let them take turns; returns the share of zero rows."""
-    request, workload = desk.request, desk.workload
-    device = request.place()
-    park = not _fit_together(peaks, device)
-    bases = None if bases_file is None else Bases.load(bases_file)
-    entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
-    for name, method in entries:
-        contestants.append(_prepared(desk, name, method, bases, park))
-    twin = contestants[-1]
-    share = None
-    if twin.failure is None:
-        if park:
-            place(twin.prepared, device)
-        found = find_targets(twin.prepared.model, targets=workload.targets, every=workload.every)
-        modules = [target.module for target in found]
-        counts = [
-            zero_rows(twin.prepared.model, modules, to_device(batch, device))
-            for batch in workload.batches[:_ZERO_ROW_BATCHES]
-        ]
-        share = sum(c["zero"] for c in counts) / sum(c["all"] for c in counts)
-        if park:
-            place(twin.prepared, torch.device("cpu"))
-
-    def told(what: str) -> None:
-        progress.update(task, description=what)
-        progress.advance(task)
-
-    interleave(
-        contestants,
-        workload.batches,
-        rounds=args.rounds,
-        steps_per_turn=args.steps,
-        warmup_steps=args.warmup,
-        progress=told,
-    )
-    return share
-
-
-def _prepared(desk: Desk, name: str, method: Method, bases: Bases | None, park: bool) -> Contestant:
-    """A contestant with its model made; a method that cannot be made enters as failed."""
-    device = desk.request.place()
-    contestant = Contestant(name=name, device=device, park=park)
-    try:
-        if method.basis == "shared" and bases is None:
-            raise RuntimeError("no bases: calibration failed")
-        model = desk.request.fresh_model(desk.workload)
-        started = time.perf_counter()
-        contestant.prepared = desk.request.prepare(method, model, desk.workload, bases)
-        contestant.convert_s = time.perf_counter() - started
-        if park:
-            place(contestant.prepared, torch.device("cpu"))
-    except (RuntimeError, MemoryError) as error:
-        contestant.failure = error.with_traceback(None)
-        gc.collect()
-    return contestant
-
-
-def _fit_together(peaks: dict[str, Record], device: torch.device) -> bool:
-    """Whether all models may stay on the GPU: their peaks, the baseline's twice, sum to 90% of what is free or less."""
-    if device.type != "cuda":
-        return True
-    known = [record.result["peak_bytes"] for record in peaks.values() if record.status is Status.OK]
-    free, _ = torch.cuda.mem_get_info(device)
-    return sum(known) + max(known, default=0) < 0.9 * free
 
 
 def _dry_run(desk: Desk, record: Record | None) -> int:
@@ -225,9 +152,9 @@ def _print(args: argparse.Namespace, record: Record) -> None:
         told = {name: getattr(record, name) for name in ("kind", "key", "reason", "command", "config", "environment")}
         print(json.dumps({**told, "status": str(record.status), **record.result}, indent=2))
         return
-    console = Console(width=None if sys.stdout.isatty() else 150)
+    console = Console(width=None if sys.stdout.isatty() else 140)
     print_speed(console, _title(record), record.result)
-    console.print(f"record: {args.out}/speed/{record.key}-*.json", highlight=False, soft_wrap=True)
+    console.print(Text(f"record: {args.out}/speed/{record.key}-*.json"), soft_wrap=True)
 
 
 def _title(record: Record) -> str:

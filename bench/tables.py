@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from bench.stats import RatioInterval, noise_floor, verdict
 
 _MIB = 2**20
 
@@ -20,6 +23,9 @@ def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None
         table.add_column(name, justify="right", no_wrap=True)
     for row in result["rows"]:
         table.add_row(*(Text(cell) for cell in _cells(row)))
+    # Lines too long for a narrow terminal run on; a figure is never cut.
+    needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
+    console.width = max(console.width, needed)
     console.print(table)
     for note in footnotes(result):
         console.print(Text(note), soft_wrap=True)
@@ -30,7 +36,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         speed = [row["status"], "", ""]
     else:
         phases = " + ".join(f"{row[f'{phase}_ms']:.0f}" for phase in ("forward", "backward", "optimizer"))
-        speed = [f"{row['steps_per_s']:.3g}", ratio(row["ratio_to_full"], row["verdict"]), phases]
+        speed = [rate(row["steps_per_s"]), ratio(row["ratio_to_full"], row["verdict"]), phases]
     peak = [row["status"], ""] if row["peak_bytes"] is None else [mebibytes(row["peak_bytes"]), ""]
     if row["peak_ratio_to_full"] is not None:
         peak[1] = f"{row['peak_ratio_to_full']:.2f}x"
@@ -47,6 +53,23 @@ def ratio(interval: Mapping[str, Any] | None, told: str | None = None) -> str:
     return f"{mark}{interval['mean']:.2f}x [{interval['low']:.2f}, {high}]"
 
 
+def _in_noise(interval: Mapping[str, Any], aa: Mapping[str, Any] | None) -> str | None:
+    """``~`` where the A/A pair differs by as much, or where there is no A/A pair to tell."""
+    if aa is None:
+        return "~"
+    return verdict(_interval(interval), noise_floor(_interval(aa)))
+
+
+def _interval(told: Mapping[str, Any]) -> RatioInterval:
+    high = math.inf if told["high"] is None else told["high"]
+    return RatioInterval(mean=told["mean"], low=told["low"], high=high, rounds=told["rounds"])
+
+
+def rate(steps_per_s: float) -> str:
+    """Three figures, without an exponent: ``0.459``, ``2,500``."""
+    return f"{steps_per_s:,.0f}" if steps_per_s >= 1000 else f"{steps_per_s:.3g}"
+
+
 def mebibytes(amount: float) -> str:
     """``812 MiB``."""
     return f"{amount / _MIB:,.0f} MiB"
@@ -57,7 +80,7 @@ def count(number: int | None) -> str:
     if number is None:
         return "n/a"
     for scale, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if number >= scale:
+        if number >= 0.9995 * scale:  # what rounds to the next unit is told in it
             return f"{number / scale:.3g}{unit}"
     return str(number)
 
@@ -65,8 +88,10 @@ def count(number: int | None) -> str:
 def _setup(row: Mapping[str, Any]) -> str:
     if row["calibration_s"] is None:
         return "n/a" if row["convert_s"] is None else f"{row['convert_s']:.1f} s"
-    earned = "never" if row["break_even_steps"] is None else f"{row['break_even_steps']:,.0f} steps"
-    return f"{row['calibration_s'] + (row['convert_s'] or 0):.1f} s, {earned}"
+    spent = f"{row['calibration_s'] + (row['convert_s'] or 0):.1f} s"
+    if row["break_even_steps"] is not None:
+        return f"{spent}, {row['break_even_steps']:,.0f} steps"
+    return f"{spent}, never" if row["verdict"] == "slower" else f"{spent}, n/a"
 
 
 def footnotes(result: Mapping[str, Any]) -> list[str]:
@@ -82,12 +107,12 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size)"}
     notes += [f"peak: {meaning.get(name, name)}, each method in a fresh process." for name in sorted(instruments)]
-    if result["calibration"] and result["calibration"]["peak_bytes"]:
-        told = result["calibration"]
-        notes.append(
-            f"calibration: {told['calibration_s']:.1f} s for {told['steps']} batches, peak "
-            f"{mebibytes(told['peak_bytes'])}."
-        )
+    if (told := result["calibration"]) is not None:
+        if told["status"] == "ok":
+            spent = f"{told['calibration_s']:.1f} s for {told['steps']} batches, peak {mebibytes(told['peak_bytes'])}."
+        else:
+            spent = f"{told['status']}: {told['reason']}"
+        notes.append(f"calibration: {spent}")
     if result["zero_row_share"] is not None:
         notes.append(f"zero rows of dL/dy (padding): {result['zero_row_share']:.3f} of all.")
     for row in rows:
@@ -95,8 +120,9 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
             span = f"{kept['least']:,} to {kept['most']:,}" if kept["least"] < kept["most"] else f"{kept['most']:,}"
             notes.append(f"{row['method']}: {span} entries kept a step in each of {kept['layers']} layers.")
     for pair in result["same_mathematics"]:
+        speed = ratio(pair["speed_ratio"], _in_noise(pair["speed_ratio"], aa))
         notes.append(
-            f"{pair['method']} over {pair['over']}: {ratio(pair['speed_ratio'])} the speed; losses within "
+            f"{pair['method']} over {pair['over']}: {speed} the speed; losses within "
             f"{pair['largest_loss_difference']:.1e} over {pair['steps']} steps."
         )
     notes += [f"{row['method']}: {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.fresh import Outcome, failure
+from bench.record import Status
 from bench.train import PHASES, finite, to_device, train_step
 from sparsegrad.methods import Prepared
 
@@ -54,21 +57,38 @@ class Contestant:
     device: torch.device
     prepared: Prepared = field(init=False)
     park: bool = False
+    seed: int = 0
     convert_s: float | None = None
     kept_entries: dict[str, int] | None = None
     steps: int = 0
     losses: list[float] = field(default_factory=list)
     rounds_ms: list[dict[str, float]] = field(default_factory=list)
-    failure: BaseException | None = None
+    failure: Outcome | None = None
+
+    def fail(self, status: Status, reason: str | None) -> None:
+        """Leave the comparison; what the model held goes back to the others."""
+        self.failure = Outcome(status=status, reason=reason)
+        self.__dict__.pop("prepared", None)
+        gc.collect()
+
+    def fail_with(self, error: Exception) -> None:
+        """Leave because of an error, told in its words."""
+        told = failure(error)
+        error.__traceback__ = None  # its frames hold the model
+        self.fail(told.status, told.reason)
 
     def turn(self, batches: Sequence[Mapping[str, Tensor]], steps: int, *, timed: bool) -> None:
-        """Take ``steps`` train steps; where ``timed``, their mean is this round's sample."""
+        """Take ``steps`` train steps; where ``timed``, their mean is this round's sample.
+
+        Each step is seeded by its number, so that dropout draws the same masks for every contestant.
+        """
         watch = Stopwatch(self.device)
         laps = []
         if self.park:
             place(self.prepared, self.device)
         for _ in range(steps):
             batch = to_device(batches[self.steps % len(batches)], self.device)
+            torch.manual_seed(self.seed + self.steps)
             loss = train_step(self.prepared, batch, watch, *(() if timed else (_KeptEntries(self),)))
             laps.append(watch.read_ms())
             self.losses.append(finite(loss))
@@ -128,6 +148,20 @@ def interleave(
     Denormals are flushed to zero: on a CPU, Adam's vanishing averages made the same arithmetic six times slower.
     """
     torch.set_flush_denormal(True)
+    try:
+        _rounds(contestants, batches, rounds, steps_per_turn, warmup_steps, progress)
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def _rounds(
+    contestants: Sequence[Contestant],
+    batches: Sequence[Mapping[str, Tensor]],
+    rounds: int,
+    steps_per_turn: int,
+    warmup_steps: int,
+    progress: Callable[[str], None],
+) -> None:
     for contestant in contestants:
         _turn(contestant, batches, warmup_steps, timed=False)
         progress(f"warm-up: {contestant.name}")
@@ -139,12 +173,9 @@ def interleave(
 
 
 def _turn(contestant: Contestant, batches: Sequence[Mapping[str, Tensor]], steps: int, *, timed: bool) -> None:
-    if contestant.failure is not None or steps == 0:
+    if contestant.failure is not None:
         return
     try:
         contestant.turn(batches, steps, timed=timed)
-    except (RuntimeError, MemoryError, ValueError) as error:
-        contestant.failure = error
-        # Its memory goes back to the others.
-        error.__traceback__ = None
-        contestant.prepared = None  # type: ignore[assignment]
+    except Exception as error:  # whatever befalls one method is a row of the table; the others go on
+        contestant.fail_with(error)

@@ -96,7 +96,7 @@ def test_a_coo_tensor_is_its_indices_and_values() -> None:
     with peak:
         peak.mark("start")
         other = torch.sparse_coo_tensor(
-            torch.zeros(2, k, dtype=torch.int64), torch.zeros(k), (20, 30), check_invariants=True
+            torch.zeros(2, k, dtype=torch.int64), torch.zeros(k), (20, 30), check_invariants=False
         )
         peak.mark("forward")
     assert peak.live_bytes == 2 * k * (F32 + 2 * 8)

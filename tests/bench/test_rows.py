@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.fresh import failure
 from bench.record import Record, Status
 from bench.rows import SECOND_BASELINE, result, speed_ratio
 from bench.timing import Contestant
@@ -216,7 +217,7 @@ def test_one_round_says_nothing_and_no_infinity_is_written() -> None:
 def test_a_contestant_that_failed_is_a_row_without_figures(
     error: BaseException, status: str, reason: str, rounds: int
 ) -> None:
-    lost = contestant("sparsegrad-regular", scaled(0.75)[:rounds], failure=error, losses=[1.0, 0.5])
+    lost = contestant("sparsegrad-regular", scaled(0.75)[:rounds], failure=failure(error), losses=[1.0, 0.5])
     value = result(ring(sparsegrad_regular=lost), peaks(), CALIBRATED, None)
     told = row(value, "sparsegrad-regular")
     assert (told["status"], told["reason"]) == (status, reason)
@@ -247,7 +248,7 @@ def test_without_the_baselines_peak_there_is_no_peak_ratio() -> None:
 @pytest.mark.parametrize("rounds", [0, 1, 3])
 def test_when_full_fails_the_others_keep_their_steps_a_second(rounds: int) -> None:
     """Full out of memory is the very case in which the others are of interest: no ratio, but a speed."""
-    lost = contestant("full", FULL[:rounds], failure=torch.OutOfMemoryError("no room"))
+    lost = contestant("full", FULL[:rounds], failure=failure(torch.OutOfMemoryError("no room")))
     value = result(ring(full=lost), peaks(), CALIBRATED, None)
     assert row(value, "full")["status"] == "oom" and row(value, "full")["steps_per_s"] is None
     for told in value["rows"][1:]:
@@ -260,7 +261,7 @@ def test_when_full_fails_the_others_keep_their_steps_a_second(rounds: int) -> No
 def test_no_aa_pair_of_two_that_failed_together() -> None:
     """Two equal halves of a run that was given up are no measure of the machine."""
     lost = {
-        name: contestant(name, FULL[:2], failure=torch.OutOfMemoryError("no room"))
+        name: contestant(name, FULL[:2], failure=failure(torch.OutOfMemoryError("no room")))
         for name in ("full", SECOND_BASELINE)
     }
     value = result(ring(**lost), peaks(), CALIBRATED, None)
@@ -268,7 +269,7 @@ def test_no_aa_pair_of_two_that_failed_together() -> None:
 
 
 def test_without_an_aa_pair_nothing_is_called_faster() -> None:
-    lost = contestant(SECOND_BASELINE, [], failure=torch.OutOfMemoryError("no room"))
+    lost = contestant(SECOND_BASELINE, [], failure=failure(torch.OutOfMemoryError("no room")))
     value = result(ring(**{SECOND_BASELINE: lost}), peaks(), CALIBRATED, None)
     assert value["aa"] is None
     assert all(r["verdict"] in (None, "~") and r["break_even_steps"] is None for r in value["rows"])
@@ -288,7 +289,9 @@ def test_the_pair_of_equal_mathematics() -> None:
 def test_a_failed_calibration_is_told_with_its_reason() -> None:
     lost = record("calibration", Status.OOM, "MemoryError")
     gone = {
-        name.replace("-", "_"): contestant(name, [], failure=RuntimeError("no bases: calibration failed"), losses=[1.0])
+        name.replace("-", "_"): contestant(
+            name, [], failure=failure(RuntimeError("no bases: calibration failed")), losses=[1.0]
+        )
         for name in ("sparsegrad-regular", "sparsegrad-sd")
     }
     value = result(ring(**gone), peaks(), lost, None)
@@ -301,8 +304,8 @@ def test_a_failed_calibration_is_told_with_its_reason() -> None:
 @pytest.mark.parametrize("rounds", [1, 4])
 def test_whatever_happened_is_strict_json_without_sentinels(rounds: int) -> None:
     """Failed, killed, never begun: None, never NaN, infinity, zero for unknown or -1."""
-    rings = [ring(), ring(lora=contestant("lora", [], failure=MemoryError(), losses=[])), ring()]
-    rings[2][0] = contestant("full", [], failure=MemoryError(), losses=[])
+    rings = [ring(), ring(lora=contestant("lora", [], failure=failure(MemoryError()), losses=[])), ring()]
+    rings[2][0] = contestant("full", [], failure=failure(MemoryError()), losses=[])
     for members in rings:
         for member in members:
             member.rounds_ms = member.rounds_ms[:rounds]

@@ -1,6 +1,7 @@
 """The one train step: the same numbers as a loop written by hand, whatever the method; and what zero_rows counts."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,6 +131,28 @@ def test_zero_rows_are_those_counted_one_by_one(workload: Workload) -> None:
         assert counted["all"] == 4 * 2 * 16
         padding = int((batch["attention_mask"] == 0).sum())
         assert counted["zero"] == 2 * (2 * 15 + padding)
+
+
+class Masked(nn.Module):
+    """dL/dy is the mask: rows of zeros, rows with some, a row with one tiny entry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> SimpleNamespace:
+        return SimpleNamespace(loss=(self.linear(x) * mask).sum())
+
+
+def test_a_zero_row_is_zero_in_every_column() -> None:
+    model = Masked()
+    mask = torch.ones(2, 3, 4)
+    mask[0, 0] = 0
+    mask[1, 2] = 0
+    mask[0, 1, :3] = 0
+    mask[1, 1] = torch.tensor([0, 0, 1e-30, 0])
+    batch = {"x": torch.randn(2, 3, 3), "mask": mask}
+    assert zero_rows(model, [model.linear], batch) == {"zero": 2, "all": 6}
 
 
 def test_zero_rows_leaves_nothing_behind(workload: Workload) -> None:

@@ -1,0 +1,74 @@
+"""Who takes part in a comparison: a prepared model a method, the baseline twice, parked where they do not fit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from bench.cells import Desk
+from bench.record import Record, Status
+from bench.rows import BASELINE, SECOND_BASELINE
+from bench.timing import Contestant, place
+from bench.train import to_device, zero_rows
+from sparsegrad import Bases
+from sparsegrad.methods import METHODS, Method
+from sparsegrad.roles import find_targets
+
+_ZERO_ROW_BATCHES = 4
+
+
+def enter(desk: Desk, methods: Sequence[Method], calibration: Record | None, *, park: bool) -> list[Contestant]:
+    """A contestant a method, then the baseline's twin. One that cannot be made enters as failed, with its reason."""
+    bases = Bases.load(desk.bases_file()) if calibration is not None and calibration.status is Status.OK else None
+    entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
+    return [_prepared(desk, name, method, calibration, bases, park) for name, method in entries]
+
+
+def _prepared(
+    desk: Desk, name: str, method: Method, calibration: Record | None, bases: Bases | None, park: bool
+) -> Contestant:
+    contestant = Contestant(name=name, device=desk.request.place(), park=park, seed=desk.request.seed)
+    if method.basis == "shared" and calibration is not None and bases is None:
+        contestant.fail(calibration.status, f"no bases, calibration: {calibration.reason}")
+        return contestant
+    try:
+        model = desk.request.fresh_model(desk.workload)
+        started = time.perf_counter()
+        contestant.prepared = desk.request.prepare(method, model, desk.workload, bases)
+        contestant.convert_s = time.perf_counter() - started
+        if park:
+            place(contestant.prepared, torch.device("cpu"))
+    except Exception as error:  # whatever befalls one method is a row of the table; the others go on
+        contestant.fail_with(error)
+    return contestant
+
+
+def zero_row_share(desk: Desk, twin: Contestant) -> float | None:
+    """Share of exactly zero rows in dL/dy of the tuned linears, over some batches, seen in the baseline's twin."""
+    if twin.failure is not None:
+        return None
+    workload, device = desk.workload, desk.request.place()
+    try:
+        if twin.park:
+            place(twin.prepared, device)
+        found = find_targets(twin.prepared.model, targets=workload.targets, every=workload.every)
+        modules = [target.module for target in found]
+        batches = [to_device(batch, device) for batch in workload.batches[:_ZERO_ROW_BATCHES]]
+        counts = [zero_rows(twin.prepared.model, modules, batch) for batch in batches]
+        if twin.park:
+            place(twin.prepared, torch.device("cpu"))
+    except Exception as error:
+        twin.fail_with(error)
+        return None
+    return sum(c["zero"] for c in counts) / sum(c["all"] for c in counts)
+
+
+def fit_together(peaks: Mapping[str, Record], device: torch.device) -> bool:
+    """Whether all models may stay on the GPU: their peaks, the largest twice, sum to 90% of what is free or less."""
+    if device.type != "cuda":
+        return True
+    known = [record.result["peak_bytes"] for record in peaks.values() if record.status is Status.OK]
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(known) + max(known, default=0) < 0.9 * free
