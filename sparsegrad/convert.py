@@ -9,7 +9,8 @@ from torch import nn
 
 from .bases import Bases
 from .errors import BasesMismatch, SparseGradError
-from .linear import Execution, SparseGradLinear
+from .executions import ExecutionName
+from .linear import SparseGradLinear
 from .roles import Target, find_targets, is_linear
 
 
@@ -19,7 +20,7 @@ def convert(
     *,
     kept: int | float = 0.01,
     support: Literal["dynamic"] = "dynamic",
-    execution: Execution = "sd",
+    execution: ExecutionName = "sd",
     accumulate: bool = True,
     targets: str | None = None,
     every: int | None = None,
@@ -33,7 +34,7 @@ def convert(
         bases: from :func:`calibrate` on this model's present weights.
         kept: entries of each layer's gradient a step: a count such as 22_000 (int) or a share such as 0.01 (float).
         support: "dynamic": the top-k of every step.
-        execution: "sd" or "regular" (see ``linear``).
+        execution: "regular", "sd" or "planned": the same numbers, computed in another way (see ``executions``).
         accumulate: whether gradient accumulation is to select from the summed gradient; costs a dense buffer of each
             weight's size from backward to ``zero_grad``.
         targets, every: convert only these of the linears (as ``roles.find_targets``); default: all that the bases name.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .bases import Bases, Kind
 from .convert import convert
 from .errors import SparseGradError
-from .linear import Execution
+from .executions import ExecutionName
 from .optim import SparseGradOptimizer
 from .roles import find_targets, is_transposed
 from .selection import selection_of
@@ -166,7 +166,7 @@ def _lora(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Modul
     return wrapped
 
 
-def _sparsegrad(execution: Execution) -> Apply:
+def _sparsegrad(execution: ExecutionName) -> Apply:
     def apply(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
         bases = bases or Bases.none(model, targets=settings.targets, every=settings.every)
         model = _full(model, settings, bases)
@@ -214,6 +214,13 @@ _ALL = (
         summary="SparseGrad, shared bases, sparse-by-dense products: zero rows left out",
         basis="shared",
         apply=_sparsegrad("sd"),
+        same_as="sparsegrad-regular",
+    ),
+    Method(
+        name="sparsegrad-planned",
+        summary="SparseGrad, shared bases, weight in the original space, cheapest order of products",
+        basis="shared",
+        apply=_sparsegrad("planned"),
         same_as="sparsegrad-regular",
     ),
     Method(

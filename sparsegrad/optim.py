@@ -7,16 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW, Optimizer, SparseAdam
+from torch.optim import AdamW, Optimizer
 
 from .errors import NonFiniteGradient, SparseGradError
+from .products import add_unrotated_, coalesced_coo
 from .selection import selection_of
 
 
 class SparseGradOptimizer(Optimizer):
     """AdamW for parameters whose gradient is dense, SparseAdam for those whose gradient is COO.
 
-    Both are torch's own; each step hands every gradient to the one it belongs to, by its layout. One ``param_groups``
+    AdamW is torch's own, SparseAdam's arithmetic is (to the bit), and its step can be written back through a layer's
+    rotation; each gradient goes to the one it belongs to, by its layout. One ``param_groups``
     list and one ``state``, so schedulers, ``state_dict`` and GradScaler see an ordinary optimizer. State of a COO
     parameter: two dense tensors of its size (SparseAdam's; only touched entries are read or written).
 
@@ -84,19 +86,58 @@ class SparseGradOptimizer(Optimizer):
         owners = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         sparse = {p for p in owners if p.grad.is_sparse}
         _check_finite([p for p in owners if p in sparse or selection_of(p) is not None])
-        self._lend(SparseAdam, lambda p: p in sparse)
-        self._lend(AdamW, lambda p: p not in sparse)
+        self._step_dense(lambda p: p not in sparse)
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p in sparse:
+                    self._step_sparse(p, group)
         return loss
 
-    def _lend(self, kind: type[AdamW] | type[SparseAdam], takes: Callable[[Tensor], bool]) -> None:
-        """Step ``kind`` on the parameters it takes, with this optimizer's groups and state."""
-        inner = kind([torch.zeros(1, requires_grad=True)])
+    def _step_sparse(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        """SparseAdam's step, written back through the rotation where the gradient's coordinates are not W's."""
+        assert parameter.grad is not None
+        step = sparse_adam(parameter.grad.coalesce(), self.state[parameter], group["lr"], group["betas"], group["eps"])
+        selection = selection_of(parameter)
+        rotation = None if selection is None else selection.rotation
+        u, v = (None, None) if rotation is None else (rotation.u, rotation.v)
+        add_unrotated_(parameter, step, u, v)
+
+    def _step_dense(self, takes: Callable[[Tensor], bool]) -> None:
+        """Step AdamW on the parameters it takes, with this optimizer's groups and state."""
+        inner = AdamW([torch.zeros(1, requires_grad=True)])
         inner.state = self.state
         inner.param_groups = [
             {**group, "params": [p for p in group["params"] if p.grad is not None and takes(p)]}
             for group in self.param_groups
         ]
         inner.step()
+
+
+def sparse_adam(
+    gradient: Tensor, state: dict[str, Any], lr: float | Tensor, betas: tuple[float, float], eps: float
+) -> Tensor:
+    """The step of torch.optim.SparseAdam as COO, to the bit, without touching the parameter.
+
+    Moments are read and written at the gradient's entries alone; ``state`` is SparseAdam's: ``step``, and ``exp_avg``
+    and ``exp_avg_sq``, dense tensors of the gradient's shape.
+    """
+    if not state:
+        state.update(
+            step=0,
+            exp_avg=torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device),
+            exp_avg_sq=torch.zeros(gradient.shape, dtype=gradient.dtype, device=gradient.device),
+        )
+    state["step"] += 1
+    at, values = tuple(gradient.indices()), gradient.values()
+    beta1, beta2 = betas
+    old1, old2 = state["exp_avg"][at], state["exp_avg_sq"][at]
+    change1 = (values - old1).mul_(1 - beta1)
+    change2 = values.pow(2).sub_(old2).mul_(1 - beta2)
+    mean, square = old1.add_(change1), old2.add_(change2)
+    state["exp_avg"][at], state["exp_avg_sq"][at] = mean, square
+    scale = lr * (1 - beta2 ** state["step"]) ** 0.5 / (1 - beta1 ** state["step"])
+    update = -scale * mean.div_(square.sqrt_().add_(eps))
+    return coalesced_coo(gradient.indices(), update, tuple(gradient.shape))
 
 
 def _check_finite(parameters: list[Tensor]) -> None:

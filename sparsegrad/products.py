@@ -1,14 +1,17 @@
-"""The products of the paper: sparse by dense, and what it leaves out.
+"""The products: the paper's sparse by dense, a chain of four in a given order, a sparse step written back.
 
 Legend: B rows of A, C columns of A = rows of B, D columns of B; R and K rows and columns of A that hold a nonzero.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from .plan import Order, write_back
 
 
 def nonzero_rows(a_BC: Tensor) -> Tensor:
@@ -56,3 +59,58 @@ def sparse_by_dense(a_BC: Tensor, b_CD: Tensor, *, layout: Literal["pairs", "row
 def coalesced_coo(indices: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """COO whose indices are known to be sorted and unique, so that nothing has to be sorted again."""
     return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=True, check_invariants=False)
+
+
+def chain(v: Tensor, g: Tensor, x: Tensor, u: Tensor, order: Order) -> Tensor:
+    """``v @ g @ x @ u`` bracketed as ``order`` says (``plan.gradient_order`` chooses)."""
+    match order:
+        case "(Vg)(xU)":
+            return (v @ g) @ (x @ u)
+        case "((Vg)x)U":
+            return ((v @ g) @ x) @ u
+        case "V(g(xU))":
+            return v @ (g @ (x @ u))
+        case "(V(gx))U":
+            return (v @ (g @ x)) @ u
+        case "V((gx)U)":
+            return v @ ((g @ x) @ u)
+
+
+def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor | None) -> None:
+    """``W += V^T D U`` in place, for a coalesced COO step D (out, in) in rotated coordinates; None: the identity.
+
+    One basis meets the sparse side (``plan.write_back`` says which), over compressed rows, which a CPU multiplies many
+    times faster than pairs; the dense product that follows runs over the touched rows or columns alone.
+    """
+    rows, cols = step.indices()
+    if u_II is None and v_OO is None:
+        w_OI.add_(step)
+    elif u_II is None:
+        assert v_OO is not None
+        w_OI.add_(_compressed(cols, rows, step.values(), step.shape[::-1]).matmul(v_OO.to(step.dtype)).T)
+    elif v_OO is None:
+        w_OI.add_(_compressed(rows, cols, step.values(), step.shape).matmul(u_II.to(step.dtype)))
+    else:
+        u, v = u_II.to(step.dtype), v_OO.to(step.dtype)
+        touched_rows, row_at = rows.unique(return_inverse=True)
+        touched_cols, col_at = cols.unique(return_inverse=True)
+        out, inner = step.shape
+        sizes = {"touched_rows": len(touched_rows), "touched_cols": len(touched_cols)}
+        if write_back(inner=inner, out=out, entries=len(rows), **sizes).sparse_first == "V":
+            left_CO = (
+                _compressed(col_at, rows, step.values(), (len(touched_cols), out)) @ v
+            )  # (V^T D)^T, touched columns
+            w_OI.addmm_(left_CO.T.to(w_OI.dtype), u[touched_cols].to(w_OI.dtype))
+        else:
+            right_RI = _compressed(row_at, cols, step.values(), (len(touched_rows), inner)) @ u  # D U, touched rows
+            w_OI.addmm_(v[touched_rows].T.to(w_OI.dtype), right_RI.to(w_OI.dtype))
+
+
+def _compressed(rows: Tensor, cols: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Compressed sparse rows of (row, column, value) triples without doubles."""
+    order = (rows * shape[1] + cols).argsort()
+    starts = torch.zeros(shape[0] + 1, dtype=torch.int64, device=rows.device)
+    starts[1:] = torch.bincount(rows, minlength=shape[0]).cumsum(0)
+    with warnings.catch_warnings():  # torch calls the layout beta, once a process
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(starts, cols[order], values[order], shape, check_invariants=False)

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .errors import SparseGradError
+from .rotation import Rotation
 from .support import top_k
 
 
@@ -23,17 +24,21 @@ class Selection:
     it and selects anew, so that the k entries are those of the summed gradient, as for one large batch. Without, the
     buffer is never kept and a second backward before the step is an error.
 
-    Where k is every entry the gradient stays ``dense`` and nothing is hooked.
+    ``rotation``: the coordinates the gradient is in, where they are not the parameter's own; a step has to be written
+    back through it. Otherwise, where k is every entry, the gradient stays ``dense`` and nothing is hooked.
     """
 
-    def __init__(self, parameter: nn.Parameter, kept: int, *, accumulate: bool, name: str) -> None:
+    def __init__(
+        self, parameter: nn.Parameter, kept: int, *, accumulate: bool, name: str, rotation: Rotation | None = None
+    ) -> None:
         self.kept = kept
         self.accumulate = accumulate
         self.name = name
         self._dropped: Tensor | None = None
         # Hooks live in C++, where the garbage collector does not see a cycle: they know the parameter weakly.
         self._parameter = weakref.ref(parameter)
-        self.dense = kept == parameter.numel()
+        self.rotation = rotation
+        self.dense = kept == parameter.numel() and rotation is None
         if not self.dense:
             parameter.register_hook(self._recall)
             parameter.register_post_accumulate_grad_hook(self._select)

@@ -115,7 +115,7 @@ def _rebuild(
             rotations[key] = Rotation(
                 placed(u, weight.device, weight.dtype),
                 placed(v, weight.device, weight.dtype),
-                fingerprint=tensors[f"state/{name}.basis_fingerprint"],
+                fingerprint=tensors[f"state/{name}.basis_fingerprint"][:-1],
             )
         layer = SparseGradLinear(
             torch.empty(shape_of(plain), device=weight.device, dtype=weight.dtype),

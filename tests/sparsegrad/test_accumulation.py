@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from sparsegrad import SparseGradError, SparseGradLinear, SparseGradOptimizer
+from sparsegrad.executions import EXECUTIONS
 from sparsegrad.support import top_k
 
 INNER, OUT, KEPT = 6, 9, 5
@@ -30,7 +31,7 @@ def dense(layer, pieces):
 
 
 @pytest.mark.parametrize("count", [2, 3])
-@pytest.mark.parametrize("execution", ["sd", "regular"])
+@pytest.mark.parametrize("execution", list(EXECUTIONS))
 @pytest.mark.parametrize("set_to_none", [True, False])
 def test_micro_batches_select_as_one_large_batch(layer, count, execution, set_to_none):
     made = layer(execution=execution)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.autograd import gradcheck
 
 from sparsegrad import SparseGradError, SparseGradLinear
+from sparsegrad.executions import EXECUTIONS
 from sparsegrad.support import top_k
 
 INNER, OUT, KEPT = 6, 9, 11
@@ -41,7 +42,7 @@ def some(shape, dtype=torch.float64, *, zero_rows=True):
     return x, g
 
 
-@pytest.mark.parametrize("execution", ["sd", "regular"])
+@pytest.mark.parametrize("execution", list(EXECUTIONS))
 @pytest.mark.parametrize("sides", ["both", "in", "out", "none"])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", list(SHAPES.values()), ids=list(SHAPES))
@@ -64,7 +65,7 @@ def test_output_and_gradients_are_the_formulas(pair, execution, sides, bias, sha
     torch.testing.assert_close(grad.to_dense(), wanted.to_dense(), rtol=0, atol=1e-10)
 
 
-@pytest.mark.parametrize("execution", ["sd", "regular"])
+@pytest.mark.parametrize("execution", list(EXECUTIONS))
 def test_in_fp32_it_is_the_linear_to_1e_5(pair, execution):
     linear, layer = pair(dtype=torch.float32, execution=execution)
     x, g = some((4, 7, INNER), torch.float32)
@@ -125,7 +126,7 @@ def test_non_contiguous_input_and_gradient(pair):
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("execution", ["sd", "regular"])
+@pytest.mark.parametrize("execution", list(EXECUTIONS))
 def test_autocast_is_as_nn_linear_under_autocast(pair, half, execution):
     linear, layer = pair(dtype=torch.float32, execution=execution)
     x, g = some((4, 3, INNER), torch.float32)

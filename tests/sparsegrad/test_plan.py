@@ -1,0 +1,97 @@
+"""The FLOP model: a table worked out by hand, and the choice against every bracketing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsegrad.plan import ORDERS, gradient_flops, gradient_order, write_back
+from sparsegrad.products import add_unrotated_, chain
+
+SIZES = st.integers(1, 40)
+
+# active, in, out, rows, cols -> the order and its operations, worked out on paper.
+TABLE = [
+    # BERT-base intermediate, 180 active tokens: rotate both short sides, then meet (180 is the least dimension).
+    ((180, 768, 3072, 3072, 768), "(Vg)(xU)", 2 * (3072 * 3072 * 180 + 180 * 768 * 768 + 3072 * 180 * 768)),
+    # The output projection, transposed.
+    ((180, 3072, 768, 768, 3072), "(Vg)(xU)", 2 * (768 * 768 * 180 + 180 * 3072 * 3072 + 768 * 180 * 3072)),
+    # Every token active: V g would cost 3072 * 3072 * 8192; the rotations are cheaper on the finished gradient.
+    ((8192, 768, 3072, 3072, 768), "V((gx)U)", 2 * (3072 * 8192 * 768 + 3072 * 768 * 768 + 3072 * 3072 * 768)),
+    # A core of 160 x 160 on few tokens: only the wanted rows and columns are ever made.
+    ((180, 768, 3072, 160, 160), "(Vg)(xU)", 2 * (160 * 3072 * 180 + 180 * 768 * 160 + 160 * 180 * 160)),
+    # No active token: everything costs what the rotations of nothing cost; the one that multiplies nothing wins.
+    ((0, 768, 3072, 3072, 768), "(Vg)(xU)", 0),
+]
+
+
+@pytest.mark.parametrize(("sizes", "order", "flops"), TABLE)
+def test_the_table(sizes: tuple[int, ...], order: str, flops: int) -> None:
+    named = dict(zip(("active", "inner", "out", "rows", "cols"), sizes, strict=True))
+    chosen = gradient_order(**named)
+    assert gradient_flops(chosen, **named) == flops
+    # Equal costs (either side first) may be named either way.
+    assert gradient_flops(order, **named) == flops  # type: ignore[arg-type]
+
+
+@given(SIZES, SIZES, SIZES, SIZES, SIZES)
+def test_no_order_is_cheaper_and_each_gives_the_product(a: int, i: int, o: int, r: int, c: int) -> None:
+    sizes = {"active": a, "inner": i, "out": o, "rows": r, "cols": c}
+    least = gradient_flops(gradient_order(**sizes), **sizes)
+    generator = torch.Generator().manual_seed(a)
+    v, g, x, u = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((r, o), (o, a), (a, i), (i, c))
+    )
+    whole = v @ g @ x @ u
+    for order in ORDERS:
+        assert least <= gradient_flops(order, **sizes)
+        torch.testing.assert_close(chain(v, g, x, u, order), whole, rtol=1e-10, atol=1e-10)
+
+
+@given(SIZES, SIZES, SIZES, SIZES, SIZES)
+def test_the_flops_are_those_of_the_products(a: int, i: int, o: int, r: int, c: int) -> None:
+    """Counted by torch's own counter, for every order."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    v, g, x, u = (torch.ones(*shape) for shape in ((r, o), (o, a), (a, i), (i, c)))
+    for order in ORDERS:
+        with FlopCounterMode(display=False) as counter:
+            chain(v, g, x, u, order)
+        told = gradient_flops(order, active=a, inner=i, out=o, rows=r, cols=c)
+        assert counter.get_total_flops() == told
+
+
+def test_the_larger_basis_meets_the_sparse_side() -> None:
+    sizes = {"entries": 23_593, "touched_rows": 3000, "touched_cols": 768}
+    assert write_back(inner=768, out=3072, **sizes).sparse_first == "V"
+    turned = {"entries": 23_593, "touched_rows": 768, "touched_cols": 3000}
+    assert write_back(inner=3072, out=768, **turned).sparse_first == "U"
+
+
+def test_few_touched_rows_turn_the_choice() -> None:
+    few = write_back(inner=768, out=3072, entries=23_593, touched_rows=40, touched_cols=768)
+    assert few.sparse_first == "U"
+    assert few.flops == 2 * (23_593 * 768 + 3072 * 40 * 768)
+
+
+@pytest.mark.parametrize("sides", ["both", "in", "out", "none"])
+@pytest.mark.parametrize("shape", [(24, 10), (10, 24)])
+@pytest.mark.parametrize("entries", [0, 1, 13, 240])
+def test_a_step_written_back_is_the_dense_product(shape: tuple[int, int], entries: int, sides: str) -> None:
+    out, inner = shape
+    generator = torch.Generator().manual_seed(entries)
+    at = torch.randperm(out * inner, generator=generator)[:entries].sort().values
+    values = torch.randn(entries, generator=generator, dtype=torch.float64)
+    step = torch.sparse_coo_tensor(torch.stack((at // inner, at % inner)), values, shape, check_invariants=True)
+    u, v = (torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64)).Q for n in (inner, out))
+    w = torch.randn(*shape, generator=generator, dtype=torch.float64)
+    dense = step.to_dense()
+    if sides in ("both", "in"):
+        dense = dense @ u
+    if sides in ("both", "out"):
+        dense = v.T @ dense
+    expected = w + dense
+    add_unrotated_(w, step.coalesce(), u if sides in ("both", "in") else None, v if sides in ("both", "out") else None)
+    torch.testing.assert_close(w, expected, rtol=1e-12, atol=1e-12)
