@@ -53,7 +53,8 @@ def add_model_words(parser: Parser) -> None:
                        "lognormal:MEDIAN:SIGMA or fixed:N (default: %(default)s, CoLA's)")  # fmt: skip
     group.add_argument("--padding", choices=("max", "longest"), default="max", help="pad to --max-length (the authors' "
                        "setting) or to each batch's longest (default: %(default)s)")  # fmt: skip
-    group.add_argument("--batch-size", type=int, default=16, metavar="N", help="examples (default: %(default)s)")
+    group.add_argument("--batch-size", type=int, metavar="N", help="examples a step (default: 16; 8 where neither "
+                       "--model nor a GPU is given)")  # fmt: skip
     group.add_argument("--max-length", type=int, default=128, metavar="N", help="tokens (default: %(default)s)")
     group.add_argument("--limit", type=int, metavar="N", help="read N examples of the task at most (default: all)")
     group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="probability (default: %(default)s)")
@@ -104,7 +105,7 @@ def request_of(args: argparse.Namespace) -> Request:
         data_dir=args.data_dir,
         lengths=LengthLaw.parse(args.lengths),
         padding=args.padding,
-        batch_size=args.batch_size,
+        batch_size=_batch_size(args.batch_size, embedded=args.model is None and device == "cpu"),
         max_length=args.max_length,
         dropout=args.dropout,
         trainable=args.trainable,
@@ -118,6 +119,13 @@ def request_of(args: argparse.Namespace) -> Request:
         limit=args.limit,
         seed=args.seed,
     )
+
+
+def _batch_size(given: int | None, *, embedded: bool) -> int:
+    """The embedded default is to end within three minutes on two cores."""
+    if given is not None:
+        return given
+    return 8 if embedded else 16
 
 
 def progress_bar(*, quiet: bool) -> Progress:

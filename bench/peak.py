@@ -50,7 +50,7 @@ class TrackedPeak(TorchDispatchMode):
         self._by_phase: dict[str, int] = {}
 
     def watch(self, tensors: Iterable[Any]) -> None:
-        """Count the storages of these tensors (of a COO tensor: its indices and values) from now until they die."""
+        """Count the storages of these tensors (of a sparse one: its indices and values) from now until they die."""
         for tensor in tensors:
             if not isinstance(tensor, Tensor):
                 continue
@@ -58,7 +58,9 @@ class TrackedPeak(TorchDispatchMode):
                 self._count(tensor.untyped_storage())
             elif tensor.layout is torch.sparse_coo:
                 self.watch((tensor._indices(), tensor._values()))
-            else:  # compressed rows or columns
+            elif tensor.layout is torch.sparse_csr:
+                self.watch((tensor.crow_indices(), tensor.col_indices(), tensor.values()))
+            else:
                 raise NotImplementedError(f"tracked peak of a {tensor.layout} tensor")
 
     def _count(self, storage: torch.UntypedStorage) -> None:

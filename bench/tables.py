@@ -115,10 +115,12 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
         notes.append(f"calibration: {spent}")
     if result["zero_row_share"] is not None:
         notes.append(f"zero rows of dL/dy (padding): {result['zero_row_share']:.3f} of all.")
+    kept: dict[str, list[str]] = {}
     for row in rows:
-        if (kept := row["kept_entries"]) is not None:
-            span = f"{kept['least']:,} to {kept['most']:,}" if kept["least"] < kept["most"] else f"{kept['most']:,}"
-            notes.append(f"{row['method']}: {span} entries kept a step in each of {kept['layers']} layers.")
+        if (seen := row["kept_entries"]) is not None:
+            span = f"{seen['least']:,} to {seen['most']:,}" if seen["least"] < seen["most"] else f"{seen['most']:,}"
+            kept.setdefault(f"{span} entries kept a step in each of {seen['layers']} layers", []).append(row["method"])
+    notes += [f"{told}: {', '.join(names)}." for told, names in kept.items()]
     for pair in result["same_mathematics"]:
         speed = ratio(pair["speed_ratio"], _in_noise(pair["speed_ratio"], aa))
         notes.append(
