@@ -82,28 +82,37 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     One basis meets the sparse side (``plan.write_back`` says which), over compressed rows, which a CPU multiplies many
     times faster than pairs; the dense product that follows runs over the touched rows or columns alone.
     """
-    rows, cols = step.indices()
     if u_II is None and v_OO is None:
         w_OI.add_(step)
-    elif u_II is None:
-        assert v_OO is not None
-        w_OI.add_(_compressed(cols, rows, step.values(), step.shape[::-1]).matmul(v_OO.to(step.dtype)).T)
-    elif v_OO is None:
-        w_OI.add_(_compressed(rows, cols, step.values(), step.shape).matmul(u_II.to(step.dtype)))
+        return
+    # At least fp32: a CPU has no compressed product in half precision, and the sum is rounded once, into W.
+    wide = torch.promote_types(step.dtype, torch.float32)
+    (rows, cols), values, (out, inner) = step.indices(), step.values().to(wide), step.shape
+    u, v = (None if basis is None else basis.to(wide) for basis in (u_II, v_OO))
+    if v is None:
+        assert u is not None
+        w_OI.add_((_compressed(rows, cols, values, (out, inner)) @ u).to(w_OI.dtype))
+        return
+    if u is None:
+        w_OI.add_((_compressed(cols, rows, values, (inner, out)) @ v).T.to(w_OI.dtype))
+        return
+    touched_rows, row_at = rows.unique(return_inverse=True)
+    touched_cols, col_at = cols.unique(return_inverse=True)
+    sizes = {"touched_rows": len(touched_rows), "touched_cols": len(touched_cols)}
+    if write_back(inner=inner, out=out, entries=len(rows), **sizes).sparse_first == "V":
+        left_OC = (_compressed(col_at, rows, values, (len(touched_cols), out)) @ v).T  # V^T D, touched columns
+        _add_product_(w_OI, left_OC, u[touched_cols])
     else:
-        u, v = u_II.to(step.dtype), v_OO.to(step.dtype)
-        touched_rows, row_at = rows.unique(return_inverse=True)
-        touched_cols, col_at = cols.unique(return_inverse=True)
-        out, inner = step.shape
-        sizes = {"touched_rows": len(touched_rows), "touched_cols": len(touched_cols)}
-        if write_back(inner=inner, out=out, entries=len(rows), **sizes).sparse_first == "V":
-            left_CO = (
-                _compressed(col_at, rows, step.values(), (len(touched_cols), out)) @ v
-            )  # (V^T D)^T, touched columns
-            w_OI.addmm_(left_CO.T.to(w_OI.dtype), u[touched_cols].to(w_OI.dtype))
-        else:
-            right_RI = _compressed(row_at, cols, step.values(), (len(touched_rows), inner)) @ u  # D U, touched rows
-            w_OI.addmm_(v[touched_rows].T.to(w_OI.dtype), right_RI.to(w_OI.dtype))
+        right_RI = _compressed(row_at, cols, values, (len(touched_rows), inner)) @ u  # D U, touched rows
+        _add_product_(w_OI, v[touched_rows].T, right_RI)
+
+
+def _add_product_(w: Tensor, a: Tensor, b: Tensor) -> None:
+    """``w += a @ b``, without a matrix between where the dtypes agree."""
+    if w.dtype == a.dtype:
+        w.addmm_(a, b)
+    else:
+        w.add_((a @ b).to(w.dtype))
 
 
 def _compressed(rows: Tensor, cols: Tensor, values: Tensor, shape: tuple[int, ...]) -> Tensor:
