@@ -13,8 +13,9 @@ from typing import Any
 from bench.environment import code_fingerprint, environment, identity
 from bench.fresh import Outcome, run_fresh
 from bench.peak import instrument_for
-from bench.record import Record, Status, Store, record_key
+from bench.record import Record, Status, record_key
 from bench.request import Request
+from bench.store import Store
 from bench.train import finite, to_device, train_step
 from bench.workload import Workload
 from sparsegrad import Bases, calibrate

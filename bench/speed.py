@@ -30,9 +30,10 @@ from bench.entrants import enter, fit_together, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.fresh import Outcome
-from bench.record import Record, Status, Store
+from bench.record import Record, Status
 from bench.request import check_kept
 from bench.rows import result
+from bench.store import Store
 from bench.tables import print_speed
 from bench.timing import Contestant, interleave
 

@@ -16,9 +16,10 @@ from bench.cli import request_of
 from bench.environment import environment
 from bench.fresh import Outcome, failure
 from bench.peak import TrackedPeak
-from bench.record import Status, Store
+from bench.record import Status
 from bench.request import Request
 from bench.speed import parser
+from bench.store import Store
 from bench.workload import Workload
 from sparsegrad import Bases
 from sparsegrad.methods import METHODS, Prepared

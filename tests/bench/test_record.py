@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import BadRequest
-from bench.record import SCHEMA, NewerSchema, Record, Status, Store, record_key
+from bench.record import SCHEMA, NewerSchema, Record, Status, record_key
+from bench.store import Store
 
 ROOT = Path(__file__).parents[2]
 RECORD = Record(
@@ -66,7 +67,7 @@ def child(script, *argv, **options):
     """A process with `script` in which `store` is open on argv[1] and `RECORD` is this module's."""
     head = (
         "import os, signal, sys; from dataclasses import replace; from pathlib import Path\n"
-        "from bench.record import Record, Store\n"
+        "from bench.record import Record\nfrom bench.store import Store\n"
         "store = Store(Path(sys.argv[1])); RECORD = Record.from_json(sys.argv[2])\n"
     )
     command = [sys.executable, "-c", head + script, argv[0], RECORD.to_json(), *argv[1:]]

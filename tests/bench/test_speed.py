@@ -22,8 +22,9 @@ import torch
 from torch import nn
 
 from bench.cli import run
-from bench.record import Status, Store
+from bench.record import Status
 from bench.speed import PROG, main
+from bench.store import Store
 from bench.train import LossNotFinite
 from sparsegrad.errors import SparseGradError
 from sparsegrad.methods import METHODS
