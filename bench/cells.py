@@ -55,6 +55,13 @@ class Desk:
             "code": code_fingerprint("sparsegrad", "bench"),
         }
 
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What the request came to: text, tokenizer, lengths, and the settings that were left to the model."""
+        settings = self.request.settings(self.workload)
+        chosen = {"lora_rank": settings.lora_rank, "every": settings.every, "targets": settings.targets}
+        return {**self.workload.description, **chosen}
+
     def known(self, kind: str, config: dict[str, Any]) -> Record | None:
         """The ok record of this cell, unless everything is to be measured afresh."""
         return None if self.fresh else self.store.find(kind, self.key(kind, config))
@@ -73,7 +80,7 @@ class Desk:
             seed=self.request.seed,
             started=started.isoformat(),
             ended=datetime.now(UTC).isoformat(),
-            result=outcome.value or {},
+            result={**(outcome.value or {}), "workload": self.told},
         )
         self.store.write(record)
         return record

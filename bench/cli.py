@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.errors import BadRequest
+from bench.fresh import flush_denormals
 from bench.lengths import DEFAULT_LENGTHS, LengthLaw
 from bench.request import DTYPES, Request, parse_kept, resolve_device
 from sparsegrad import SparseGradError
@@ -149,6 +150,7 @@ def say(text: str, *, quiet: bool = False) -> None:
 
 def run(main: Callable[[Sequence[str]], int], prog: str) -> NoReturn:
     """Run a command's main on the process's arguments and exit; no traceback for a wrong request."""
+    flush_denormals()
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -161,4 +163,7 @@ def run(main: Callable[[Sequence[str]], int], prog: str) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe had enough: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
+    except OSError as error:  # a full disk, a folder taken away
+        say(f"{prog}: {error}")
+        code = FAILED
     sys.exit(code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +20,28 @@ from sparsegrad.roles import find_targets
 _ZERO_ROW_BATCHES = 4
 
 
-def enter(desk: Desk, methods: Sequence[Method], calibration: Record | None, *, park: bool) -> list[Contestant]:
+def enter(
+    desk: Desk, methods: Sequence[Method], calibration: Record | None, peaks: Mapping[str, Record]
+) -> list[Contestant]:
     """A contestant a method, then the baseline's twin. One that cannot be made enters as failed, with its reason."""
+    park = not fit_together(peaks, desk.request.place())
     bases = Bases.load(desk.bases_file()) if calibration is not None and calibration.status is Status.OK else None
     entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
-    return [_prepared(desk, name, method, calibration, bases, park) for name, method in entries]
+    contestants = []
+    for name, method in entries:
+        # A parked model waits on the host: about what it needs at its peak, activations left out of neither.
+        need = peaks[method.name].result.get("peak_bytes", 0) if park else 0
+        if need > (free := _host_bytes_free()):
+            contestant = Contestant(name=name, device=desk.request.place())
+            contestant.fail(Status.OOM, f"{need:,} bytes to park the model on the host, {free:,} free: fewer --methods")
+        else:
+            contestant = _prepared(desk, name, method, calibration, bases, park)
+        contestants.append(contestant)
+    return contestants
+
+
+def _host_bytes_free() -> int:
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _prepared(
@@ -35,14 +53,21 @@ def _prepared(
         return contestant
     try:
         model = desk.request.fresh_model(desk.workload)
+        _wait_for(contestant.device)
         started = time.perf_counter()
         contestant.prepared = desk.request.prepare(method, model, desk.workload, bases)
+        _wait_for(contestant.device)
         contestant.convert_s = time.perf_counter() - started
         if park:
             place(contestant.prepared, torch.device("cpu"))
     except Exception as error:  # whatever befalls one method is a row of the table; the others go on
         contestant.fail_with(error)
     return contestant
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def zero_row_share(desk: Desk, twin: Contestant) -> float | None:

@@ -76,6 +76,12 @@ class ModelSource:
         self._refuse_missing(info["missing_keys"], module.base_model_prefix)
         return module.train()
 
+    def outline(self) -> torch.nn.Module:
+        """The same modules on the meta device: names and shapes in a moment, without memory, even at 7B."""
+        with torch.device("meta"), quiet():
+            module: torch.nn.Module = _auto_class(self.causal).from_config(copy.deepcopy(self.config))
+        return module
+
     def _refuse_missing(self, missing: set[str], base: str) -> None:
         """transformers fills what a file lacks with random numbers; that is right for a new head alone."""
         body = {key for key in missing if self.causal or (key.startswith(f"{base}.") and "pooler" not in key)}
@@ -245,10 +251,9 @@ def _set_dropout(config: PreTrainedConfig, probability: float) -> None:
 
 
 def _try_shape(source: ModelSource, model: str) -> None:
-    """Is there such a head, such a shape? The meta device tells in a moment, without memory, even at 7B."""
+    """Is there such a head, such a shape?"""
     try:
-        with torch.device("meta"), quiet():
-            _auto_class(source.causal).from_config(copy.deepcopy(source.config))
+        source.outline()
     except Exception as error:
         kind = "causal language" if source.causal else "sequence classification"
         raise BadRequest(

@@ -95,8 +95,11 @@ class Request:
         )
 
     def place(self) -> torch.device:
-        """Where it runs."""
-        return torch.device(self.device)
+        """Where it runs; a CUDA device also becomes the current one, which bare CUDA calls mean."""
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            torch.cuda.set_device(device.index or 0)
+        return device
 
     def fresh_model(self, workload: Workload) -> nn.Module:
         """The workload's model, on the device and in the dtype asked for."""

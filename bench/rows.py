@@ -41,10 +41,23 @@ def result(
     ]
     return {
         "rows": rows,
-        "aa": None if aa is None else aa.as_json() | {"samples_ms": twin},
+        "aa": _second_baseline(by_name[SECOND_BASELINE], aa),
         "same_mathematics": _pairs(by_name),
         "zero_row_share": zero_row_share,
         "calibration": None if calibration is None else _calibration(calibration),
+    }
+
+
+def _second_baseline(twin: Contestant, aa: RatioInterval | None) -> dict[str, Any]:
+    """The A/A pair; where it could not be measured, why, and no ratio."""
+    failed = twin.failure
+    unmeasured = {"mean": None, "low": None, "high": None, "rounds": 0}
+    return {
+        "method": twin.name,
+        "status": str(Status.OK if failed is None else failed.status),
+        "reason": None if failed is None else failed.reason,
+        **(unmeasured if aa is None else aa.as_json()),
+        "samples_ms": twin.samples_ms,
     }
 
 
@@ -63,7 +76,8 @@ def _row(
     step_ms = fmean(samples) if timed else None
     read = peak.result if peak is not None and peak.status is Status.OK else {}
     full = baseline_peak.result if baseline_peak is not None and baseline_peak.status is Status.OK else {}
-    told = verdict(ratio, noise_floor(aa)) if ratio is not None and aa is not None else None
+    # Without the A/A pair nothing tells a difference from noise.
+    told = None if ratio is None else verdict(ratio, noise_floor(aa)) if aa is not None else "~"
     setup = (
         _calibration(calibration) if calibration is not None and METHODS[contestant.name].basis == "shared" else None
     )

@@ -26,7 +26,7 @@ from bench.cli import (
     run,
     say,
 )
-from bench.entrants import enter, fit_together, zero_row_share
+from bench.entrants import enter, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.fresh import Outcome
@@ -70,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
             raise BadRequest(f"--{name} {getattr(args, name)} is too small; give {least} or more")
     request = request_of(args)
     workload = request.workload()
-    check_kept(request, workload.build(), workload)
+    check_kept(request, workload.outline(), workload)
     desk = Desk(
         store=Store.open(args.out),
         request=request,
@@ -81,10 +81,12 @@ def main(argv: Sequence[str]) -> int:
     config = {**request.config(), "rounds": args.rounds, "steps": args.steps, "warmup": args.warmup}
     record = desk.known("speed", config)
     if args.dry_run:
-        return _dry_run(desk, record)
+        return _dry_run(desk, record, as_json=args.json)
     if record is not None:
         say(f"{PROG}: measured already, {record.started[:16]} UTC; --fresh measures again", quiet=args.quiet)
     else:
+        if not request.random_weights:
+            workload.build()  # weights that cannot be read are the user's to know, before anything long is run
         record = measure(desk, args, config)
     _print(args, record)
     return DONE if record.status is Status.OK else FAILED
@@ -111,7 +113,7 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
                 peaks[method.name] = desk.peak(method, calibration)
                 told(f"peak memory: {method.name}")
             started = datetime.now(UTC)
-            contestants = enter(desk, methods, calibration, park=not fit_together(peaks, desk.request.place()))
+            contestants = enter(desk, methods, calibration, peaks)
             share = zero_row_share(desk, contestants[-1])
             interleave(
                 contestants,
@@ -127,20 +129,22 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
             desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
             raise
     value = result(contestants, peaks, calibration, share)
-    bad = [row for row in value["rows"] if row["status"] != "ok"]
+    bad = [row for row in (*value["rows"], value["aa"]) if row["status"] != "ok"]
     status = Status(bad[0]["status"]) if bad else Status.OK
     why = "; ".join(f"{row['method']}: {row['reason']}" for row in bad) or None
     return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
 
 
-def _dry_run(desk: Desk, record: Record | None) -> int:
+def _dry_run(desk: Desk, record: Record | None, *, as_json: bool) -> int:
     methods = desk.request.chosen()
+    cells = {}
     if any(method.basis == "shared" for method in methods):
         known = desk.known("calibration", desk.calibration_config())
-        print(f"calibration ({desk.request.calibration_steps} batches): {_state(known)}")
+        cells[f"calibration ({desk.request.calibration_steps} batches)"] = _state(known)
     for method in methods:
-        print(f"peak memory of {method.name}: {_state(desk.known('peak', desk.peak_config(method.name)))}")
-    print(f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}: {_state(record)}")
+        cells[f"peak memory of {method.name}"] = _state(desk.known("peak", desk.peak_config(method.name)))
+    cells[f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}"] = _state(record)
+    print(json.dumps(cells, indent=2) if as_json else "\n".join(f"{cell}: {state}" for cell, state in cells.items()))
     return DONE
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.rows import BASELINE
 from bench.stats import RatioInterval, noise_floor, verdict
 
 _MIB = 2**20
@@ -36,7 +37,8 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         speed = [row["status"], "", ""]
     else:
         phases = " + ".join(f"{row[f'{phase}_ms']:.0f}" for phase in ("forward", "backward", "optimizer"))
-        speed = [rate(row["steps_per_s"]), ratio(row["ratio_to_full"], row["verdict"]), phases]
+        itself = row["method"] == BASELINE and row["ratio_to_full"] is not None
+        speed = [rate(row["steps_per_s"]), "1" if itself else ratio(row["ratio_to_full"], row["verdict"]), phases]
     peak = [row["status"], ""] if row["peak_bytes"] is None else [mebibytes(row["peak_bytes"]), ""]
     if row["peak_ratio_to_full"] is not None:
         peak[1] = f"{row['peak_ratio_to_full']:.2f}x"
@@ -96,11 +98,15 @@ def _setup(row: Mapping[str, Any]) -> str:
 
 def footnotes(result: Mapping[str, Any]) -> list[str]:
     """What the figures mean, and the comparisons that do not fit into a column."""
-    rows, aa = result["rows"], result["aa"]
+    rows, pair_of_full = result["rows"], result["aa"]
+    aa = None if pair_of_full["mean"] is None else pair_of_full
     rounds = max((len(row["samples_ms"]) for row in rows), default=0)
     notes = [f"[low, high]: 95% CI of the ratio over {rounds} paired rounds. trainable, updated: parameters (a step)."]
     if aa is not None:
         notes.append(f"A/A: full against itself {ratio(aa)}; ~ marks what is not told apart from that.")
+    elif pair_of_full["status"] != "ok":
+        why = f"{pair_of_full['status']}: {pair_of_full['reason']}"
+        notes.append(f"A/A: {why}; without it no difference is told from noise (~).")
     notes.append(
         "setup: calibration and conversion, then the training steps after which they are earned back against full."
     )
@@ -113,6 +119,9 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
         else:
             spent = f"{told['status']}: {told['reason']}"
         notes.append(f"calibration: {spent}")
+    tokenizer = result["workload"]["tokenizer"]
+    if tokenizer is not None and "stand-in" in tokenizer:
+        notes.append(f"tokens: {tokenizer}: lengths are roughly the text's, ids are not.")
     if result["zero_row_share"] is not None:
         notes.append(f"zero rows of dL/dy (padding): {result['zero_row_share']:.3f} of all.")
     kept: dict[str, list[str]] = {}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ class Stopwatch:
         """See ``train.Probe``."""
         if self.device.type == "cuda":
             event = torch.cuda.Event(enable_timing=True)
-            event.record()
+            event.record(torch.cuda.current_stream(self.device))
             self._marks.append(event)
         else:
             self._marks.append(time.perf_counter())
@@ -86,6 +87,7 @@ class Contestant:
         laps = []
         if self.park:
             place(self.prepared, self.device)
+            steps += 1  # the first after parking pays for memory that the others still hold, and is not counted
         for _ in range(steps):
             batch = to_device(batches[self.steps % len(batches)], self.device)
             torch.manual_seed(self.seed + self.steps)
@@ -94,7 +96,8 @@ class Contestant:
             self.losses.append(finite(loss))
             self.steps += 1
         if timed:
-            self.rounds_ms.append({phase: sum(lap[phase] for lap in laps) / steps for phase in PHASES})
+            counted = laps[1:] if self.park else laps
+            self.rounds_ms.append({phase: fmean(lap[phase] for lap in counted) for phase in PHASES})
         if self.park:
             place(self.prepared, torch.device("cpu"))
 
@@ -143,25 +146,7 @@ def interleave(
     warmup_steps: int,
     progress: Callable[[str], None] = lambda _what: None,
 ) -> None:
-    """Warm every contestant up, then ``rounds`` rounds; a contestant that fails leaves, the others go on.
-
-    Denormals are flushed to zero: on a CPU, Adam's vanishing averages made the same arithmetic six times slower.
-    """
-    torch.set_flush_denormal(True)
-    try:
-        _rounds(contestants, batches, rounds, steps_per_turn, warmup_steps, progress)
-    finally:
-        torch.set_flush_denormal(False)
-
-
-def _rounds(
-    contestants: Sequence[Contestant],
-    batches: Sequence[Mapping[str, Tensor]],
-    rounds: int,
-    steps_per_turn: int,
-    warmup_steps: int,
-    progress: Callable[[str], None],
-) -> None:
+    """Warm every contestant up, then ``rounds`` rounds; a contestant that fails leaves, the others go on."""
     for contestant in contestants:
         _turn(contestant, batches, warmup_steps, timed=False)
         progress(f"warm-up: {contestant.name}")

@@ -28,6 +28,8 @@ class Workload:
     """Model and text: minilm-l6/cola, roberta-base/synthetic."""
     build: Callable[[], torch.nn.Module]
     """A fresh module at each call: fp32, CPU, train mode, the same weights. Can be pickled."""
+    outline: Callable[[], torch.nn.Module]
+    """The module on the meta device: its names and shapes, at no cost."""
     batches: tuple[Batch, ...]
     """For training; CPU tensors as `bench.batches.collate` makes them."""
     calibration_batches: tuple[Batch, ...]
@@ -118,6 +120,7 @@ def make_workload(
     return Workload(
         name=f"{source.name}/{task or 'synthetic'}",
         build=source.build,
+        outline=source.outline,
         batches=made[:batches],
         calibration_batches=made[batches:],
         model_fingerprint=source.fingerprint(),

@@ -162,7 +162,8 @@ def _lora(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Modul
     with warnings.catch_warnings():
         # peft asks transformers by a name that transformers 5.2x deprecates.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        wrapped: nn.Module = get_peft_model(model, config)
+        # In the model's dtype like every other method: peft would keep the factors of a half-precision model in fp32.
+        wrapped: nn.Module = get_peft_model(model, config, autocast_adapter_dtype=False)
     return wrapped
 
 

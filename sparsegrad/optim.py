@@ -146,7 +146,7 @@ def _check_finite(parameters: list[Tensor]) -> None:
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     values = [g._values() if g.is_sparse else g for g in gradients]
-    finite = torch.stack([torch.isfinite(v).all() for v in values]).cpu()
+    finite = torch.stack([torch.isfinite(v).all().to(values[0].device) for v in values]).cpu()
     if not finite.all():
         chosen = [selection_of(p) for p, good in zip(parameters, finite.tolist(), strict=True) if not good]
         names = ", ".join(selection.name if selection else "a parameter" for selection in chosen)

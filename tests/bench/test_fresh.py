@@ -2,6 +2,8 @@
 
 import math
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import torch
 
 from bench.fresh import failure, run_fresh
 from bench.record import Status
+
+ROOT = Path(__file__).resolve().parents[2]
 
 # Functions that every process can import: what runs is given as text to eval and exec.
 
@@ -125,3 +129,58 @@ def test_failure_tells_memory_from_the_rest() -> None:
     assert failure(MemoryError()).status is Status.OOM
     assert failure(RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")).status is Status.OOM
     assert failure(RuntimeError("mat1 and mat2 shapes cannot be multiplied")).status is Status.ERROR
+
+
+SCRIPT = """
+import os, sys, time
+from pathlib import Path
+
+from bench.fresh import run_fresh
+
+
+def work(folder):
+    Path(folder, "child").write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    run_fresh(work, sys.argv[1])
+"""
+
+
+def alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are read from /proc")
+def test_a_killed_parent_leaves_nobody_computing(tmp_path: Path) -> None:
+    """kill -9 asks nobody: the child itself has to notice, or it would be measured beside."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    path = os.environ | {"PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, str(script), str(tmp_path)], cwd=ROOT, env=path)
+    told = tmp_path / "child"
+    deadline = time.monotonic() + 60
+    while not (told.exists() and told.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child = int(told.read_text())
+    assert alive(child)
+    parent.kill()
+    parent.wait()
+    while alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(child)
+
+
+def test_denormals_are_flushed_in_every_thread() -> None:
+    """The flag is a thread's own: set before the first parallel operation, the pool's threads inherit it."""
+    script = (
+        "import numpy, torch; from bench.cli import run; tiny = torch.from_numpy(numpy.full(1 << 20, 1e-40, 'f'))\n"
+        "def main(argv):\n"
+        "    print(float(((tiny * 1.0).view(torch.int32) == 0).float().mean())); return 0\n"
+        "run(main, 'x')\n"
+    )
+    two_threads = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env=two_threads)
+    assert done.stdout.strip() == "1.0", done.stderr

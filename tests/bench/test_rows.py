@@ -157,7 +157,9 @@ def test_a_whole_row() -> None:
         "samples_by_phase_ms": [{"forward": 12.5, "backward": 25.0, "optimizer": 12.5}] * 2,
     }
     assert value["zero_row_share"] == 0.875
-    assert value["aa"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "rounds": 2, "samples_ms": [100.0, 100.0]}
+    interval = {"mean": 1.0, "low": 1.0, "high": 1.0, "rounds": 2}
+    told = {"method": SECOND_BASELINE, "status": "ok", "reason": None, "samples_ms": [100.0, 100.0]}
+    assert value["aa"] == {**told, **interval}
     assert value["calibration"] == {
         "status": "ok",
         "reason": None,
@@ -265,13 +267,14 @@ def test_no_aa_pair_of_two_that_failed_together() -> None:
         for name in ("full", SECOND_BASELINE)
     }
     value = result(ring(**lost), peaks(), CALIBRATED, None)
-    assert value["aa"] is None
+    assert value["aa"]["mean"] is None
 
 
 def test_without_an_aa_pair_nothing_is_called_faster() -> None:
     lost = contestant(SECOND_BASELINE, [], failure=failure(torch.OutOfMemoryError("no room")))
     value = result(ring(**{SECOND_BASELINE: lost}), peaks(), CALIBRATED, None)
-    assert value["aa"] is None
+    assert value["aa"]["mean"] is None and value["aa"]["status"] == "oom"
+    assert all(row["verdict"] in (None, "~") for row in value["rows"]), "nothing tells it from noise"
     assert all(r["verdict"] in (None, "~") and r["break_even_steps"] is None for r in value["rows"])
     assert row(value, "sparsegrad-sd")["ratio_to_full"]["mean"] == pytest.approx(2.0, rel=1e-3)
 

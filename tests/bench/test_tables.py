@@ -111,7 +111,14 @@ CALIBRATION = {
 
 
 def result(*rows: dict[str, Any], **told: Any) -> dict[str, Any]:
-    blank: dict[str, Any] = {"aa": None, "same_mathematics": [], "zero_row_share": None, "calibration": None}
+    unmeasured = {"status": "ok", "reason": None, "mean": None, "low": None, "high": None, "rounds": 0}
+    blank: dict[str, Any] = {
+        "aa": unmeasured,
+        "same_mathematics": [],
+        "zero_row_share": None,
+        "calibration": None,
+        "workload": {"tokenizer": None},
+    }
     return {"rows": list(rows), **blank, **told}
 
 
@@ -126,7 +133,7 @@ tiny, [synthetic]
 ┏━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━┓
 ┃method        ┃ steps/s ┃        speed vs full ┃ fwd + bwd + opt, ms ┃      peak ┃ vs full ┃ trainable ┃ updated ┃               setup┃
 ┡━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━┩
-│full          │       5 │ ~ 1.00x [1.00, 1.00] │       50 + 100 + 50 │   800 MiB │   1.00x │     7.08M │   7.08M │               0.0 s│
+│full          │       5 │                    1 │       50 + 100 + 50 │   800 MiB │   1.00x │     7.08M │   7.08M │               0.0 s│
 │lora          │     oom │                      │                     │ 1,234 MiB │   1.54x │      162k │    162k │                 n/a│
 │meprop        │     5.1 │ ~ 1.02x [0.97, 1.07] │        49 + 98 + 49 │     error │         │       n/a │     n/a │               0.1 s│
 │sparsegrad-sd │      10 │   2.00x [1.90, 2.10] │        25 + 50 + 25 │   600 MiB │   0.75x │     7.08M │     89k │ 12.5 s, 1,250 steps│
@@ -168,11 +175,11 @@ def test_a_whole_table() -> None:
 
 ONE_ROUND = """\
 one
-┏━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━┓
-┃method ┃ steps/s ┃       speed vs full ┃ fwd + bwd + opt, ms ┃    peak ┃ vs full ┃ trainable ┃ updated ┃ setup┃
-┡━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━┩
-│full   │       5 │ ~ 1.00x [0.00, inf] │       50 + 100 + 50 │ 800 MiB │   1.00x │     7.08M │   7.08M │ 0.0 s│
-└───────┴─────────┴─────────────────────┴─────────────────────┴─────────┴─────────┴───────────┴─────────┴──────┘
+┏━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━┓
+┃method ┃ steps/s ┃ speed vs full ┃ fwd + bwd + opt, ms ┃    peak ┃ vs full ┃ trainable ┃ updated ┃ setup┃
+┡━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━┩
+│full   │       5 │             1 │       50 + 100 + 50 │ 800 MiB │   1.00x │     7.08M │   7.08M │ 0.0 s│
+└───────┴─────────┴───────────────┴─────────────────────┴─────────┴─────────┴───────────┴─────────┴──────┘
 [low, high]: 95% CI of the ratio over 1 paired rounds. trainable, updated: parameters (a step).
 A/A: full against itself 1.01x [0.00, inf]; ~ marks what is not told apart from that.
 setup: calibration and conversion, then the training steps after which they are earned back against full.
@@ -284,3 +291,15 @@ def test_ratios_and_sizes() -> None:
 def test_many_steps_a_second_are_a_plain_number() -> None:
     text = printed(result({**FULL, **timed(0.4), "samples_ms": [0.4]}))
     assert "e+" not in text
+
+
+def test_a_failed_aa_pair_is_told() -> None:
+    """Without it nothing tells a difference from noise, and the table says why it is missing."""
+    lost = {"status": "oom", "reason": "OutOfMemoryError: x", "mean": None, "low": None, "high": None, "rounds": 0}
+    text = printed(result(FULL, aa=lost))
+    assert "A/A: oom: OutOfMemoryError: x; without it no difference is told from noise (~)." in text
+
+
+def test_hashed_words_are_told() -> None:
+    text = printed(result(FULL, workload={"tokenizer": "stand-in (hashed words)"}))
+    assert "tokens: stand-in (hashed words)" in text

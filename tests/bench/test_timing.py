@@ -215,7 +215,7 @@ def test_a_sample_is_the_mean_of_its_steps(
 def test_parking_changes_no_number(
     name: str, enter: Callable[..., Contestant], workload: Workload, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Parked or not, the losses are the same; parked, the model leaves after each turn and comes before it."""
+    """The losses are the same; parked, the model leaves after each turn, comes before it and takes a step uncounted."""
     moves: list[str] = []
     real = bench.timing.place
 
@@ -225,8 +225,9 @@ def test_parking_changes_no_number(
 
     monkeypatch.setattr(bench.timing, "place", place)
     parked, resident = enter(name, park=True), enter(name)
-    interleave([parked, resident], workload.batches, rounds=3, steps_per_turn=2, warmup_steps=1)
-    assert parked.losses == resident.losses and len(parked.losses) == 7
+    interleave([parked], workload.batches, rounds=3, steps_per_turn=2, warmup_steps=1)
+    interleave([resident], workload.batches, rounds=3, steps_per_turn=3, warmup_steps=2)
+    assert parked.losses == resident.losses and len(parked.losses) == 11
     assert parked.failure is None and len(moves) == 2 * 4
 
 
