@@ -50,12 +50,12 @@ def run_fresh(function: Callable[..., Any], *args: Any) -> Outcome:
         raise
     finally:
         receiver.close()
-        lifeline.close()
         if process.is_alive():
             process.join(timeout=10)
         if process.is_alive():
             process.kill()
             process.join()
+        lifeline.close()  # last: a child that ends in good order is let tidy up
     return outcome
 
 

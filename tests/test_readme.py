@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^(python -m bench\.speed .*)$", README, flags=re.MULTILINE)
 
 
@@ -54,3 +56,12 @@ def test_a_command_is_understood(command: str, place: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "speed" in done.stdout
     assert not list(place.glob("results/*/*.json"))
+
+
+def test_the_table_is_one_that_a_record_holds() -> None:
+    """No figure without its record: the README's steps a second are those of a published one."""
+    records = [json.loads(path.read_text()) for path in (ROOT / "reports/published").glob("*/speed/*.json")]
+    told = re.findall(r"^│(\S+) +│ +([0-9.]+) │", README, flags=re.MULTILINE)
+    assert len(told) == 7 and "<!--" not in README
+    tables = [[(row["method"], f"{row['steps_per_s']:.3g}") for row in r["result"]["rows"]] for r in records]
+    assert told in tables
