@@ -2,10 +2,12 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+import torch
 from hypothesis import settings
 
 # No test is timed, and each run draws the same examples.
@@ -18,6 +20,13 @@ def _absent(what: str) -> NoReturn:
     if os.environ.get("SPARSEGRAD_REQUIRE_DATA"):
         pytest.fail(f"SPARSEGRAD_REQUIRE_DATA is set, and {what}")
     pytest.skip(what)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_arithmetic() -> Iterator[None]:
+    """Commands flush denormals for the life of their process; one that a test runs in this process must not."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
