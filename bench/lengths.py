@@ -46,16 +46,16 @@ class LengthLaw:
     def parse(cls, text: str) -> "LengthLaw":
         """The law that `--lengths TEXT` names; BadRequest with the two forms otherwise."""
         kind, *numbers = text.split(":")
+        unclear = BadRequest(f"--lengths {text!r} is not understood; give {_FORM}")
         try:
-            if kind == "lognormal" and len(numbers) == 2:
-                return cls(median_tokens=float(numbers[0]), sigma=float(numbers[1]))
-            if kind == "fixed" and len(numbers) == 1:
-                return cls(kind="fixed", median_tokens=int(numbers[0]), sigma=0.0)
-        except BadRequest:
-            raise
+            values = [float(number) if kind == "lognormal" else int(number) for number in numbers]
         except ValueError:
-            pass
-        raise BadRequest(f"--lengths {text!r} is not understood; give {_FORM}")
+            raise unclear from None
+        if kind == "lognormal" and len(values) == 2:
+            return cls(median_tokens=values[0], sigma=values[1])
+        if kind == "fixed" and len(values) == 1:
+            return cls(kind="fixed", median_tokens=values[0], sigma=0.0)
+        raise unclear
 
     def __str__(self) -> str:
         """The same words that `parse` reads."""

@@ -1,6 +1,5 @@
 """Cells: measured once, found by key, tried again where they failed; and what the measurements measure."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,15 +23,6 @@ from bench.workload import Workload
 from sparsegrad import Bases
 from sparsegrad.methods import METHODS, Prepared
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 120,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
 LINEARS, ENTRIES, BIASES, HEAD = 4, 16 * 32, 2 * (16 + 32), 16 * 2 + 2
 
 
@@ -40,14 +30,6 @@ def measured(record):
     """The result without what every record tells of its workload."""
     assert record.result["workload"]["tokenizer"] is not None and record.result["workload"]["lora_rank"] > 0
     return {name: value for name, value in record.result.items() if name != "workload"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models") / "tiny"
-    made.mkdir()
-    (made / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -14,24 +14,6 @@ from bench.workload import Workload
 from sparsegrad.errors import SparseGradError
 from sparsegrad.methods import METHODS
 
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 120,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("models") / "tiny"
-    made.mkdir()
-    (made / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
-    return made
-
 
 def asked(folder: Path, *words: str) -> Request:
     parser = Parser(prog="bench.test", description="", example="")

@@ -46,13 +46,6 @@ COLA = "sentence\tlabel\tidx\n" + "".join(
 )
 
 
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """A run flushes them for its whole process."""
-    yield
-    torch.set_flush_denormal(False)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("models") / "tiny"

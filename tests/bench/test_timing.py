@@ -1,7 +1,7 @@
 """Interleaved rounds: who takes a turn when, what a turn leaves behind, and that a failure is one contestant's own."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,29 +19,10 @@ from sparsegrad.methods import METHODS, Prepared, Settings
 
 CPU = torch.device("cpu")
 KEPT, BATCHES, LINEARS = 7, 3, 4
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 120,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
-
-
-@pytest.fixture(autouse=True)
-def _denormals() -> Iterator[None]:
-    """interleave flushes them for the whole process."""
-    yield
-    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
-def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+def workload(folder: Path) -> Workload:
     return make_workload(
         model=str(folder), random_weights=True, batch_size=2, max_length=16, batches=BATCHES, calibration_steps=2
     )

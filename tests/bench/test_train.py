@@ -1,6 +1,6 @@
 """The one train step: the same numbers as a loop written by hand, whatever the method; and what zero_rows counts."""
 
-import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,22 +15,10 @@ from sparsegrad.methods import METHODS, Prepared, Settings
 from sparsegrad.roles import find_targets
 
 KEPT, RATE, STEPS = 7, 1e-2, 4
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 120,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
 
 
 @pytest.fixture(scope="module")
-def workload(tmp_path_factory: pytest.TempPathFactory) -> Workload:
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+def workload(folder: Path) -> Workload:
     return make_workload(
         model=str(folder), random_weights=True, batch_size=2, max_length=16, batches=STEPS, calibration_steps=2
     )
