@@ -1,0 +1,1 @@
+"""Quality: fine-tuning on tasks, conversations and MT-Bench."""

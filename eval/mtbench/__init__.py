@@ -1,0 +1,1 @@
+"""MT-Bench by single-answer grading: questions, answers, judge, scores."""

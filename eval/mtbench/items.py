@@ -1,0 +1,85 @@
+"""The values that pass between the parts of MT-Bench: question, answer, one request to the judge, its reply."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+__all__ = ["Answer", "Ask", "Question", "Reply"]
+
+Ending = Literal["stop", "length", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One MT-Bench question; ``references`` holds a reference answer or None for each turn."""
+
+    question_id: int
+    category: str
+    turns: tuple[str, ...]
+    references: tuple[str | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One choice of one model for one question, a text and an ending for each turn."""
+
+    question_id: int
+    model: str
+    choice: int
+    turns: tuple[str, ...]
+    endings: tuple[Ending, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One judgment wanted. ``key`` is its identity: the same question, answer, prompt, judge, parameters and repeat.
+
+    ``messages``: role and content, as sent. ``parameters``: temperature, max_tokens... as asked for.
+    """
+
+    question_id: int
+    model: str
+    choice: int
+    turn: int
+    """1 or 2."""
+    repeat: int
+    """0.., the judge asked again about the same thing."""
+    judge: str
+    messages: tuple[dict[str, str], ...]
+    parameters: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what is sent and what it is about, 32 hex digits."""
+        canonical = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What the judge's service gave for one :class:`Ask`, as received: reading a score off it is ``parsing``'s work.
+
+    Exactly one of ``text`` and ``failure`` is None, except that a refusal or filter may come with both None text and
+    a ``failure`` that names it.
+    """
+
+    key: str
+    text: str | None
+    finish_reason: str | None
+    failure: str | None = None
+    """refused, filtered, transport (with what happened in ``detail``); None for a text."""
+    detail: str = ""
+    judge_returned: str | None = None
+    """The model that the service says answered."""
+    fingerprint: str | None = None
+    request_id: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    attempts: int = 1
+    adapted: tuple[str, ...] = field(default=())
+    """Parameters left out or renamed because the service named them in a 400."""
+    created: str = ""
+    """UTC, ISO 8601."""
