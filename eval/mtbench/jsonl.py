@@ -1,0 +1,36 @@
+"""Files of one JSON object a line, as FastChat writes them; what is wrong is named by file and line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadRequest
+
+__all__ = ["read_objects"]
+
+
+def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object of the file with its place (``questions.jsonl, line 3``); blank lines are passed over.
+
+    Raises BadRequest for a file that cannot be read as UTF-8 text and for a line that is no JSON object.
+    """
+    try:
+        # str.splitlines would also cut at U+2028 and the like, which JSON allows inside a string.
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise BadRequest(f"cannot read {str(path)!r}: {reason}; give a file of one JSON object a line") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        place = f"{path.name}, line {number}"
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise BadRequest(f"{place}: not JSON, or cut short; one JSON object a line is needed") from error
+        if not isinstance(told, dict):
+            raise BadRequest(f"{place}: a JSON object is needed, got {type(told).__name__}")
+        yield place, told

@@ -1,0 +1,173 @@
+"""Judgments that FastChat made, checked: is each prompt one that we would send, and each score one that we would read?
+
+A judgment file holds the prompt that was sent but not the answer, so the answer is what stands in the prompt between
+the parts that are known; the prompt is then built anew from question and answer, and must be the same to the byte.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadRequest
+from eval.mtbench.items import Question
+from eval.mtbench.jsonl import read_objects
+from eval.mtbench.parsing import read_score, read_score_as_fastchat
+from eval.mtbench.prompts import Prompt, Prompts, messages, prompt_of
+
+__all__ = ["Checked", "Edition", "Judgment", "check", "read_judgments"]
+
+_UNSCORED = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judgment:
+    """One line of a FastChat judgment file; what else stands in the line is passed over."""
+
+    place: str
+    question_id: int
+    model: str
+    turn: int
+    user_prompt: str
+    judgment: str
+    score: float
+    """-1 where FastChat read none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edition:
+    """Questions and their references, and what to call the two."""
+
+    name: str
+    questions: Mapping[int, Question]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """What came of one judgment. The scores' fields are None where they agree, else say how they differ."""
+
+    judgment: Judgment
+    edition: str | None
+    """Whose question the prompt shows; None where no edition at hand does."""
+    answers: tuple[str, ...]
+    rebuilt: bool
+    """Question and answer gave the prompt back to the byte."""
+    exception: str | None
+    """Why not, or what had to be taken from the prompt itself; None for an edition at hand."""
+    fastchat_score: str | None
+    score: str | None
+    """Our own reading, which may differ from FastChat's by design."""
+
+    @property
+    def reproduced(self) -> bool:
+        """Prompt and score as FastChat had them."""
+        return self.rebuilt and self.fastchat_score is None
+
+
+def read_judgments(path: Path) -> list[Judgment]:
+    """The lines of a file of single-answer judgments; BadRequest naming the line that is none."""
+    judgments = []
+    for place, told in read_objects(path):
+        try:
+            judgments.append(_judgment(place, told))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadRequest(
+                f"{place}: no single-answer judgment of FastChat: question_id, model, turn, user_prompt, judgment and "
+                "score are needed"
+            ) from error
+    return judgments
+
+
+def check(judgment: Judgment, prompts: Prompts, editions: Sequence[Edition]) -> Checked:
+    """Build the prompt anew and read the score again."""
+    edition, answers, exception = _rebuild(judgment, prompts, editions)
+    theirs = read_score_as_fastchat(judgment.judgment)
+    ours = read_score(judgment.judgment, answers)
+    read = _UNSCORED if ours.score is None else ours.score
+    return Checked(
+        judgment=judgment,
+        edition=edition,
+        answers=answers,
+        rebuilt=edition is not None,
+        exception=exception,
+        fastchat_score=None if theirs == judgment.score else f"stored {judgment.score:g}, FastChat reads {theirs:g}",
+        score=None if read == judgment.score else f"stored {judgment.score:g}, ours: {ours.score or ours.detail}",
+    )
+
+
+def _rebuild(
+    judgment: Judgment, prompts: Prompts, editions: Sequence[Edition]
+) -> tuple[str | None, tuple[str, ...], str | None]:
+    """(edition, answers, reason): the strictest reading of the prompt that gives it back to the byte."""
+    at_hand = [(e.name, e.questions[judgment.question_id]) for e in editions if judgment.question_id in e.questions]
+    for name, question in at_hand:
+        if (answers := _answers(judgment, prompts, question)) is not None:
+            return name, answers, None
+    for name, question in at_hand:
+        prompt = prompt_of(prompts, question, judgment.turn)
+        shown = _fields(prompt, judgment.user_prompt, _known(question, ()))
+        if shown is not None:
+            other = replace(question, references=_numbered(shown, "ref_answer") or question.references)
+            if (answers := _answers(judgment, prompts, other)) is not None:
+                return name, answers, "a reference answer of no edition at hand"
+    for prompt in prompts.values():
+        if (shown := _fields(prompt, judgment.user_prompt, {})) is not None:
+            answers = _numbered(shown, "answer") or (shown["answer"],)
+            known = "another prompt or question than the protocol's" if at_hand else "a question of no edition at hand"
+            return None, answers, f"{prompt.name}, {known}"
+    return None, (), "fits none of the four prompts"
+
+
+def _answers(judgment: Judgment, prompts: Prompts, question: Question) -> tuple[str, ...] | None:
+    """The answers in the prompt, if it is what we would send about them."""
+    if judgment.turn > len(question.turns):
+        return None
+    prompt = prompt_of(prompts, question, judgment.turn)
+    shown = _fields(prompt, judgment.user_prompt, _known(question, question.references))
+    if shown is None:
+        return None
+    answers = _numbered(shown, "answer") or (shown["answer"],)
+    built = messages(prompts, question, answers, judgment.turn)[-1]["content"]
+    return answers if built == judgment.user_prompt else None
+
+
+def _known(question: Question, references: Sequence[str | None]) -> dict[str, str]:
+    turns = {f"question_{k}": text for k, text in enumerate(question.turns, start=1)}
+    given = {f"ref_answer_{k}": text for k, text in enumerate(references, start=1) if text is not None}
+    return {"question": question.turns[0], **turns, **given}
+
+
+def _fields(prompt: Prompt, text: str, known: Mapping[str, str]) -> dict[str, str] | None:
+    """What the template's open fields hold in ``text``; None where it is not that template."""
+    pattern = ""
+    for literal, name, _, _ in string.Formatter().parse(prompt.template):
+        pattern += re.escape(literal)
+        if name is not None:
+            pattern += re.escape(known[name]) if name in known else f"(?P<{name}>.*?)"
+    found = re.fullmatch(pattern, text, re.DOTALL)
+    return None if found is None else found.groupdict()
+
+
+def _numbered(shown: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(shown[key] for key in (f"{name}_1", f"{name}_2") if key in shown)
+
+
+def _judgment(place: str, told: Mapping[str, Any]) -> Judgment:
+    turn = told.get("turn")
+    if turn is None:  # older files name it by the prompt alone
+        turn = 2 if "multi-turn" in told["judge"][1] else 1
+    if turn not in (1, 2) or not isinstance(told["user_prompt"], str) or not isinstance(told["judgment"], str):
+        raise ValueError(place)
+    return Judgment(
+        place=place,
+        question_id=int(told["question_id"]),
+        model=str(told["model"]),
+        turn=turn,
+        user_prompt=told["user_prompt"],
+        judgment=told["judgment"],
+        score=float(told["score"]),
+    )
