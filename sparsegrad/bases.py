@@ -15,12 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .core import Core, Slices
 from .errors import BasesMismatch, SparseGradError
 from .roles import Target, find_targets, shape_of
 from .rotation import Rotation, fingerprint_of
 
 Kind = Literal["shared", "per-block", "none"]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +29,7 @@ class Basis:
     """One pair of bases and the spectrum each was cut from.
 
     ``u`` (in, in) and ``v`` (out, out): orthogonal, basis vectors in rows by falling singular value; None: identity.
+    Where a core was asked for, only its leading rows: (c, in) and (r, out).
     ``singular_in`` (in,), ``singular_out`` (out,): singular values of the two unfoldings of the stacked gradients.
     """
 
@@ -47,6 +49,8 @@ class Bases:
         layers: linear name -> (role, (out, in)), the linears the bases were made for.
         fingerprint: digest of those linears' weights before training.
         header: what made them: model, data, steps, sides and so on (JSON types).
+        energies: linear name -> (r, c) float64, sum over the steps of the squared entries of the rotated gradient's
+            leading part, where a core was asked for: what a fixed support is chosen from.
     """
 
     kind: Kind
@@ -54,6 +58,7 @@ class Bases:
     layers: Mapping[str, tuple[str, tuple[int, int]]]
     fingerprint: str
     header: Mapping[str, Any] = field(default_factory=dict)
+    energies: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def none(
@@ -78,9 +83,9 @@ class Bases:
         made: dict[str, Rotation] = {}
         return {target.name: self._rotation(target, made) for target in wanted}
 
-    def _rotation(self, target: Target, made: dict[str, Rotation]) -> Rotation:
+    def _basis(self, target: Target) -> tuple[str, Basis]:
+        """The key and basis of a linear, of its shape."""
         key = {"none": "", "shared": target.role, "per-block": target.name}[self.kind]
-        device, dtype = target.weight.device, target.weight.dtype
         out, inner = shape_of(target.module)
         if self.kind != "none" and key not in self.table:
             raise BasesMismatch(
@@ -88,11 +93,22 @@ class Bases:
             )
         basis = self.table.get(key, Basis(u=None, v=None, singular_in=None, singular_out=None))
         for side, matrix, size in (("in", basis.u, inner), ("out", basis.v, out)):
-            if matrix is not None and len(matrix) != size:
+            if matrix is not None and matrix.shape[1] != size:
                 raise BasesMismatch(
-                    f"the {side} basis of {key} has {len(matrix)} vectors and {target.name} has {size} {side}puts: "
-                    "these bases are of another shape; calibrate this model"
+                    f"the {side} basis of {key} has {matrix.shape[1]} entries a vector and {target.name} has {size} "
+                    f"{side}puts: these bases are of another shape; calibrate this model"
                 )
+        return key, basis
+
+    def _rotation(self, target: Target, made: dict[str, Rotation]) -> Rotation:
+        key, basis = self._basis(target)
+        for matrix in (basis.u, basis.v):
+            if matrix is not None and len(matrix) != matrix.shape[1]:
+                raise BasesMismatch(
+                    f"the basis of {key} holds its leading {len(matrix)} of {matrix.shape[1]} vectors, for "
+                    "support='fixed'; dynamic support needs all: calibrate without core= and kept="
+                )
+        device, dtype = target.weight.device, target.weight.dtype
         place = f"{key}@{device}/{dtype}"
         if place not in made:
             made[place] = Rotation(
@@ -100,6 +116,34 @@ class Bases:
                 placed(basis.v, device, dtype),
                 fingerprint=fingerprint_of(basis.u, basis.v),
             )
+        return made[place]
+
+    def slices(self, wanted: Mapping[str, tuple[Target, Core]]) -> dict[str, Slices]:
+        """The :class:`Slices` of each linear's core by its name, one object where linears share a basis and a core.
+
+        Raises:
+            BasesMismatch: bases without energies, of one side only, of another shape, or with a smaller core.
+        """
+        made: dict[tuple[Any, ...], Slices] = {}
+        return {name: self._slices(target, core, made) for name, (target, core) in wanted.items()}
+
+    def _slices(self, target: Target, core: Core, made: dict[tuple[Any, ...], Slices]) -> Slices:
+        key, basis = self._basis(target)
+        if basis.u is None or basis.v is None or target.name not in self.energies:
+            raise BasesMismatch(
+                "support='fixed' needs two-sided bases with the energies of a core: calibrate(..., "
+                "basis='per-block', kept=K), with the kept of convert"
+            )
+        known = tuple(self.energies[target.name].shape)
+        if core[0] > known[0] or core[1] > known[1]:
+            raise BasesMismatch(
+                f"core={core} of {target.name}, and these bases hold a core of {known}: calibrate with core={core}"
+            )
+        (rows, cols), device, dtype = core, target.weight.device, target.weight.dtype
+        if (place := (key, core, device, dtype)) not in made:
+            u, v = basis.u[:cols], basis.v[:rows]
+            mark = fingerprint_of(u, v)
+            made[place] = Slices(_own(u, device, dtype), _own(v, device, dtype), fingerprint=mark)
         return made[place]
 
     def check_model(self, model_name: str, targets: Sequence[Target]) -> None:
@@ -143,6 +187,7 @@ class Bases:
             for name, tensor in vars(basis).items()
             if tensor is not None
         }
+        tensors |= {f"energy/{name}": energy for name, energy in self.energies.items()}
         header = {
             "format": FORMAT,
             "kind": self.kind,
@@ -152,6 +197,7 @@ class Bases:
             },
             "layers": {name: [role, list(shape)] for name, (role, shape) in self.layers.items()},
             "fingerprint": self.fingerprint,
+            "energies": list(self.energies),
             "header": dict(self.header),
         }
         return tensors, {"bases": header}
@@ -170,7 +216,12 @@ class Bases:
             }
             layers = {name: (role, (shape[0], shape[1])) for name, (role, shape) in told["layers"].items()}
             return cls(
-                kind=told["kind"], table=table, layers=layers, fingerprint=told["fingerprint"], header=told["header"]
+                kind=told["kind"],
+                table=table,
+                layers=layers,
+                fingerprint=told["fingerprint"],
+                header=told["header"],
+                energies={name: tensors[f"energy/{name}"] for name in told["energies"]},
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             if isinstance(error, SparseGradError):
@@ -184,6 +235,13 @@ def placed(matrix: Tensor | None, device: torch.device, dtype: torch.dtype) -> T
     if matrix is None:
         return None
     return (matrix if dtype is torch.float64 else matrix.float()).to(device=device, dtype=dtype)
+
+
+def _own(matrix: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """A slice with storage of its own: a view would keep the whole basis alive."""
+    made = placed(matrix, device, dtype)
+    assert made is not None
+    return made.clone() if made.data_ptr() == matrix.data_ptr() else made.contiguous()
 
 
 def layers_of(targets: Sequence[Target]) -> dict[str, tuple[str, tuple[int, int]]]:

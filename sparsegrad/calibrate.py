@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Literal
 
@@ -17,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from .bases import Bases, Basis, Kind, fingerprint, layers_of
+from .core import Core, check_core, default_core
 from .errors import NonFiniteGradient, SparseGradError
-from .roles import Target, find_targets, is_transposed
+from .roles import Target, find_targets, is_transposed, shape_of
+from .support import resolve_kept
 
 Sides = Literal["both", "in", "out"]
 Fold = Callable[[str, Tensor], None]
@@ -34,6 +37,8 @@ def calibrate(
     targets: str | None = None,
     every: int = 1,
     normalise: bool = False,
+    core: Core | None = None,
+    kept: int | float | None = None,
     mode: Literal["streamed", "stacked"] = "streamed",
     model_name: str | None = None,
     data_name: str = "unnamed",
@@ -52,9 +57,12 @@ def calibrate(
         basis: "shared" (the paper), "per-block", or "none" (no batch is run).
         sides: rotate "both" sides, or one: "in" (U alone), "out" (V alone).
         normalise: divide each gradient by its Frobenius norm, so that no step or block outweighs another.
+        core: (r, c), for ``convert(support="fixed")``: run the same batches a second time for the energy of every
+            entry in the leading r x c part of each linear's rotated gradient, and keep of the bases those rows alone.
+        kept: the same, with each linear's default core for so many entries (count or share; ``core.default_core``).
         mode: "streamed", or "stacked": the reference, all gradients at once and tensorly's SVD (for the comparison).
         model_name, data_name: for the header of the file.
-        progress: called with (steps done, steps) after each step.
+        progress: called with (steps done, steps) after each step, those of the second pass counted too.
     Returns:
         Bases, float64 tensors on the CPU.
     Raises:
@@ -63,20 +71,38 @@ def calibrate(
         NonFiniteGradient: names the layer.
     """
     _check(steps=steps, basis=basis, sides=sides, mode=mode)
+    if (core is not None or kept is not None) and (basis == "none" or sides != "both"):
+        raise SparseGradError(f"core= and kept= are for two-sided bases; given basis={basis!r}, sides={sides!r}")
     name = model_name or str(getattr(getattr(model, "config", None), "_name_or_path", "") or type(model).__name__)
     header: dict[str, Any] = {"model": name, "data": data_name, "targets": targets, "every": every}
     if basis == "none":
         return Bases.none(model, targets=targets, every=every, header=header)
     found = find_targets(model, targets=targets, every=every)
+    cores = _cores(found, core, kept)
     decompose = _Streamed(sides) if mode == "streamed" else _Stacked(sides)
     key_of = {t.name: t.role if basis == "shared" else t.name for t in found}
-    _run(model, found, batches, steps, lambda layer, g_OI: decompose.fold(key_of[layer], g_OI), normalise, progress)
+    batches = list(islice(batches, steps))
+    passes = 2 if cores else 1
+
+    def told(done: int, _of: int) -> None:
+        if progress is not None:
+            progress(done, passes * steps)
+
+    _run(model, found, batches, steps, lambda layer, g_OI: decompose.fold(key_of[layer], g_OI), normalise, told)
+    table = decompose.finish()
+    energies: dict[str, Tensor] = {}
+    if cores:
+        table = _leading(table, {key_of[name]: core for name, core in cores.items()})
+        measured = _Energies({name: table[key_of[name]] for name in cores}, found[0].weight.device)
+        _run(model, found, batches, steps, measured.fold, normalise, lambda done, of: told(of + done, of))
+        energies = measured.finish()
     return Bases(
         kind=basis,
-        table=decompose.finish(),
+        table=table,
         layers=layers_of(found),
         fingerprint=fingerprint(found),
         header={**header, "steps": steps, "sides": sides, "normalise": normalise, "mode": mode},
+        energies=energies,
     )
 
 
@@ -92,6 +118,50 @@ def _check(*, steps: int, basis: str, sides: str, mode: str) -> None:
             raise SparseGradError(f"{name}={given!r}: give one of {', '.join(known)}")
 
 
+def _cores(found: list[Target], core: Core | None, kept: int | float | None) -> dict[str, Core]:
+    """Linear name -> the core asked for; empty where none was."""
+    if core is None and kept is None:
+        return {}
+    cores = {}
+    for target in found:
+        out, inner = shape_of(target.module)
+        entries = None if kept is None else resolve_kept(kept, out * inner, layer=target.name)
+        wanted = core or default_core(entries or 1, out, inner)
+        cores[target.name] = check_core(wanted, entries, out, inner, layer=target.name)
+    return cores
+
+
+def _leading(table: dict[str, Basis], cores: dict[str, Core]) -> dict[str, Basis]:
+    """The rows of each basis that its core needs; the rest is freed."""
+    cut = {}
+    for key, (rows, cols) in cores.items():
+        basis = table.pop(key)
+        assert basis.u is not None and basis.v is not None
+        cut[key] = replace(basis, u=basis.u[:cols].clone(), v=basis.v[:rows].clone())
+    return cut
+
+
+class _Energies:
+    """Sum over the steps of the squared entries of V_R G U_C^T, (r, c) float64 a linear."""
+
+    def __init__(self, bases: dict[str, Basis], device: torch.device) -> None:
+        self.sides = {name: (_on(basis.v, device), _on(basis.u, device)) for name, basis in bases.items()}
+        self.sums: dict[str, Tensor] = {}
+
+    def fold(self, name: str, g_OI: Tensor) -> None:
+        v_RO, u_CI = self.sides[name]
+        squared = (v_RO @ g_OI.double() @ u_CI.T).square_()
+        self.sums[name] = squared if name not in self.sums else self.sums[name].add_(squared)
+
+    def finish(self) -> dict[str, Tensor]:
+        return {name: energy.cpu() for name, energy in self.sums.items()}
+
+
+def _on(basis: Tensor | None, device: torch.device) -> Tensor:
+    assert basis is not None
+    return basis.to(device)
+
+
 def _run(
     model: nn.Module,
     found: list[Target],
@@ -99,7 +169,7 @@ def _run(
     steps: int,
     fold: Fold,
     normalise: bool,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     device = found[0].weight.device
     done = 0
@@ -110,8 +180,7 @@ def _run(
             if loss is None:
                 raise SparseGradError("the model's output has no loss: put labels into the batches")
             loss.backward()
-            if progress is not None:
-                progress(done, steps)
+            progress(done, steps)
     if done < steps:
         raise SparseGradError(f"the batches ended after {done} of {steps} steps: give more, or steps={done or 1}")
 

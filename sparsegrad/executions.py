@@ -27,7 +27,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from .plan import gradient_order
-from .products import chain, nonzero_rows, sparse_by_dense
+from .products import chain, nonzero_rows, rows_of, scatter_rows, sparse_by_dense
 from .rotation import Rotation
 
 ExecutionName = Literal["regular", "sd", "planned"]
@@ -64,14 +64,14 @@ class _Rotated(Function):
         dx_TI = dcore_OI = dbias_O = None
         if ctx.drop_zero_rows:
             rows_A, gr_AO = _active(g_TO, rotation)  # g~ = g V^T, nonzero rows only
-            xr_AI = _rows(xr_TI, rows_A)
+            xr_AI = rows_of(xr_TI, rows_A)
         else:
             rows_A, gr_AO, xr_AI = None, _times(g_TO, rotation.v, transpose=True), xr_TI
         if need_core:
             dcore_OI = (gr_AO.T @ xr_AI).to(core_OI.dtype)  # dW~ = g~^T x~
         if need_x:
             dx_AI = _times(gr_AO @ core_OI.to(g_TO.dtype), rotation.u)  # dx = g~ W~ U
-            dx_TI = _scatter(dx_AI.to(ctx.x_dtype), rows_A, len(g_TO))
+            dx_TI = scatter_rows(dx_AI.to(ctx.x_dtype), rows_A, len(g_TO))
         if need_bias:
             dbias_O = g_TO.sum(0).to(core_OI.dtype)
         return dx_TI, dcore_OI, dbias_O, None, None, None
@@ -105,11 +105,11 @@ class _Planned(Function):
         need_x, need_w, need_bias = ctx.needs_input_grad[:3]
         dx_TI = dcore_OI = dbias_O = None
         rows_A = nonzero_rows(g_TO)
-        g_AO = _rows(g_TO, rows_A)
+        g_AO = rows_of(g_TO, rows_A)
         if need_w:
-            dcore_OI = rotated_gradient(g_AO, _rows(x_TI, rows_A), rotation).to(w_OI.dtype)
+            dcore_OI = rotated_gradient(g_AO, rows_of(x_TI, rows_A), rotation).to(w_OI.dtype)
         if need_x:
-            dx_TI = _scatter((g_AO @ w_OI.to(g_AO.dtype)).to(ctx.x_dtype), rows_A, len(g_TO))  # dx = g W
+            dx_TI = scatter_rows((g_AO @ w_OI.to(g_AO.dtype)).to(ctx.x_dtype), rows_A, len(g_TO))  # dx = g W
         if need_bias:
             dbias_O = g_AO.sum(0).to(w_OI.dtype)
         return dx_TI, dcore_OI, dbias_O, None, None, None
@@ -164,18 +164,6 @@ def _active(g_TO: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor]:
     """Indices of the nonzero rows of g, and those rows of g~, by the paper's sparse-by-dense product."""
     if rotation.v is None:
         rows_A = nonzero_rows(g_TO)
-        return rows_A, _rows(g_TO, rows_A)
+        return rows_A, rows_of(g_TO, rows_A)
     product = sparse_by_dense(g_TO, rotation.v.to(g_TO.dtype).T, layout="rows")
     return product.indices()[0], product.values()
-
-
-def _rows(a: Tensor, rows: Tensor) -> Tensor:
-    """Those rows; the matrix itself where they are all."""
-    return a if len(rows) == len(a) else a[rows]
-
-
-def _scatter(a: Tensor, rows: Tensor | None, length: int) -> Tensor:
-    """The rows back in their places, zeros between."""
-    if rows is None or len(rows) == length:
-        return a
-    return a.new_zeros(length, a.shape[1]).index_copy_(0, rows, a)

@@ -5,7 +5,7 @@ What is computed, and in which of the equal ways, stands in ``executions``; whic
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,7 +62,6 @@ class SparseGradLinear(nn.Module):
         rotation: Rotation | None = None,
         *,
         kept: int | float = 0.01,
-        support: Literal["dynamic"] = "dynamic",
         execution: ExecutionName = "sd",
         accumulate: bool = True,
         name: str = "linear",
@@ -72,7 +71,6 @@ class SparseGradLinear(nn.Module):
         Args:
             rotation: None stands for the original space (MeProp).
             kept: entries of dW~ a step: a count (int) or a share (float); every entry: a dense gradient.
-            support: "dynamic", the top-k of each step.
             execution: "regular", "sd" (zero rows of g left out) or "planned" (cheapest order); the same numbers.
             accumulate: keep what a backward drops until ``zero_grad``, so that gradient accumulation selects from the
                 sum. Costs one dense buffer of W's size; without it a second backward before a step is an error.
@@ -82,11 +80,8 @@ class SparseGradLinear(nn.Module):
         """
         if not is_linear(linear):
             raise SparseGradError(f"{name} is a {type(linear).__name__}: SparseGrad converts nn.Linear and Conv1D")
-        if support != "dynamic" or execution not in EXECUTIONS:
-            raise SparseGradError(
-                f"support={support!r}, execution={execution!r}: give support='dynamic' and execution "
-                f"{' or '.join(map(repr, EXECUTIONS))}"
-            )
+        if execution not in EXECUTIONS:
+            raise SparseGradError(f"execution={execution!r}: give {' or '.join(map(repr, EXECUTIONS))}")
         transposed = is_transposed(linear)
         source = weight_of(linear)
         w_OI, bias = (source.T if transposed else source).detach(), linear.bias
@@ -108,6 +103,11 @@ class SparseGradLinear(nn.Module):
         if layer.bias is not None and isinstance(bias, Tensor):
             layer.bias.requires_grad_(bias.requires_grad)
         return layer.train(linear.training)
+
+    @property
+    def source_trains(self) -> tuple[bool, bool]:
+        """Whether weight and bias require grad, as the linear this one stands for would."""
+        return self.weight.requires_grad, self.bias is not None and self.bias.requires_grad
 
     def merged_weight(self) -> Tensor:
         """W = V^T W~ U, (out, in), in the original space."""

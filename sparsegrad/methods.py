@@ -6,19 +6,21 @@ A method is data: which basis it wants, and the one function that puts it into t
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from .bases import Bases, Kind
 from .convert import convert
+from .core import Core
 from .errors import SparseGradError
 from .executions import ExecutionName
+from .limits import drop_zero_rows, frozen
 from .optim import SparseGradOptimizer
-from .roles import find_targets, is_transposed
+from .rivals import lora, shira
+from .roles import Target, find_targets
 from .selection import selection_of
 
 
@@ -28,15 +30,18 @@ class Settings:
 
     Attributes:
         kept: entries of a layer's gradient a step, count (int) or share (float).
+        core: (r, c) of a fixed support; None: the default for ``kept``.
         lora_rank: rank of LoRA's factors (the paper: 7 base, 10 large, 32 LLaMA); its alpha is twice the rank.
         trainable: "mlp": the MLP linears (or what stands for them) and the classification head; "all": everything else
             trains too, dense under AdamW (the paper).
         targets, every: which linears (``roles.find_targets``); the same for every method.
         lr, weight_decay: of the one optimizer.
         accumulate: whether several backwards may precede a step (costs the dynamic methods a dense buffer a layer).
+        seed: of SHiRA's random places (LoRA's factors come from torch's global generator).
     """
 
     kept: int | float = 0.01
+    core: Core | None = None
     lora_rank: int = 7
     trainable: Literal["mlp", "all"] = "mlp"
     targets: str | None = None
@@ -44,6 +49,7 @@ class Settings:
     lr: float = 1e-4
     weight_decay: float = 0.0
     accumulate: bool = True
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.trainable not in ("mlp", "all"):
@@ -73,6 +79,7 @@ Apply = Callable[[nn.Module, Settings, Bases | None], nn.Module]
 class Method:
     """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied.
 
+    ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (:meth:`calibration`).
     ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
     another way.
     """
@@ -81,14 +88,22 @@ class Method:
     summary: str
     basis: Kind | None
     apply: Apply
+    fixed: bool = False
     trains: bool = True
     same_as: str | None = None
+
+    def calibration(self, settings: Settings) -> dict[str, Any] | None:
+        """The options of ``calibrate`` that its bases want, JSON types; None where there is nothing to calibrate."""
+        if self.basis in (None, "none"):
+            return None
+        own = {"kept": settings.kept, "core": settings.core} if self.fixed else {}
+        return {"basis": self.basis, "targets": settings.targets, "every": settings.every, **own}
 
     def prepare(self, model: nn.Module, settings: Settings, bases: Bases | None = None) -> Prepared:
         """Put the method into ``model`` (in place), choose what trains, build the optimizer.
 
         Args:
-            bases: what ``calibrate(basis=method.basis)`` gave on this model; None where ``basis`` is None or "none".
+            bases: what ``calibrate(**method.calibration(settings))`` gave on this model; None where that is None.
         Raises:
             SparseGradError: bases are missing, or a setting does not fit the model.
         """
@@ -129,9 +144,12 @@ def _head(model: nn.Module) -> list[nn.Parameter]:
 
 def _outside(model: nn.Module, settings: Settings) -> list[nn.Parameter]:
     """Every parameter outside the MLP linears."""
-    targets = find_targets(model, targets=settings.targets, every=settings.every)
-    inside = {id(p) for target in targets for p in target.module.parameters()}
+    inside = {id(p) for target in _found(model, settings) for p in target.module.parameters()}
     return [p for p in model.parameters() if id(p) not in inside]
+
+
+def _found(model: nn.Module, settings: Settings) -> list[Target]:
+    return find_targets(model, targets=settings.targets, every=settings.every)
 
 
 def _freeze(model: nn.Module) -> nn.Module:
@@ -141,30 +159,9 @@ def _freeze(model: nn.Module) -> nn.Module:
 def _full(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
     """Dense training of the MLP linears."""
     _freeze(model)
-    for target in find_targets(model, targets=settings.targets, every=settings.every):
+    for target in _found(model, settings):
         target.module.requires_grad_(True)
     return model
-
-
-def _lora(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
-    """LoRA through peft on the same linears, no dropout, no bias."""
-    from peft import LoraConfig, get_peft_model
-
-    targets = find_targets(model, targets=settings.targets, every=settings.every)
-    config = LoraConfig(
-        r=settings.lora_rank,
-        lora_alpha=2 * settings.lora_rank,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=[target.name for target in targets],
-        fan_in_fan_out=is_transposed(targets[0].module),
-    )
-    with warnings.catch_warnings():
-        # peft asks transformers by a name that transformers 5.2x deprecates.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        # In the model's dtype like every other method: peft would keep the factors of a half-precision model in fp32.
-        wrapped: nn.Module = get_peft_model(model, config, autocast_adapter_dtype=False)
-    return wrapped
 
 
 def _sparsegrad(execution: ExecutionName) -> Apply:
@@ -184,20 +181,62 @@ def _sparsegrad(execution: ExecutionName) -> Apply:
     return apply
 
 
-def _frozen(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
-    """Nothing trains; the input embeddings' output requires grad, so that dx flows through every block."""
-    _freeze(model)
-    tokens: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
-    for module in model.modules():
-        # T5's two stacks look tokens up in modules of their own: told by the vocabulary's size.
-        if isinstance(module, nn.Embedding) and module.num_embeddings == tokens.num_embeddings:
-            module.register_forward_hook(lambda _module, _inputs, output: output.requires_grad_(True))
-    return model
+def _compact(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
+    """Everything frozen but each layer's ``values``."""
+    assert bases is not None
+    return convert(
+        _freeze(model),
+        bases,
+        kept=settings.kept,
+        support="fixed",
+        core=settings.core,
+        execution="planned",
+        targets=settings.targets,
+        every=settings.every,
+    )
+
+
+def _lora(*, factor_a_trains: bool) -> Apply:
+    def apply(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
+        return lora(model, _found(model, settings), settings.lora_rank, factor_a_trains=factor_a_trains)
+
+    return apply
+
+
+def _shira(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
+    return shira(model, _found(model, settings), settings.lora_rank, settings.seed)
+
+
+def _frozen(*, drop: bool) -> Apply:
+    def apply(model: nn.Module, settings: Settings, bases: Bases | None) -> nn.Module:
+        found = _found(model, settings)
+        if drop:
+            drop_zero_rows(found)
+        return frozen(model)
+
+    return apply
 
 
 _ALL = (
     Method(name="full", summary="full fine-tuning of the MLP linears: dense gradients, AdamW", basis=None, apply=_full),
-    Method(name="lora", summary="LoRA on the same linears, through peft", basis=None, apply=_lora),
+    Method(
+        name="lora",
+        summary="LoRA on the same linears, through peft",
+        basis=None,
+        apply=_lora(factor_a_trains=True),
+    ),
+    Method(
+        name="lora-fa",
+        summary="LoRA whose factor A stays as drawn, through peft",
+        basis=None,
+        apply=_lora(factor_a_trains=False),
+    ),
+    Method(
+        name="shira",
+        summary="SHiRA, random entries of W, as many as LoRA's, through peft",
+        basis=None,
+        apply=_shira,
+    ),
     Method(
         name="meprop",
         summary="MeProp: top-k of dL/dW in the original space",
@@ -225,10 +264,24 @@ _ALL = (
         same_as="sparsegrad-regular",
     ),
     Method(
+        name="sparsegrad-compact",
+        summary="SparseGrad, per-block bases, fixed support in a small core: k values train, W is frozen",
+        basis="per-block",
+        fixed=True,
+        apply=_compact,
+    ),
+    Method(
         name="frozen",
         summary="the limit: forward and input gradients only, nothing trains",
         basis=None,
-        apply=_frozen,
+        apply=_frozen(drop=False),
+        trains=False,
+    ),
+    Method(
+        name="frozen-drop",
+        summary="the limit with zero rows of dL/dy left out",
+        basis=None,
+        apply=_frozen(drop=True),
         trains=False,
     ),
 )

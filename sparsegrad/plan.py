@@ -54,3 +54,20 @@ def write_back(*, inner: int, out: int, entries: int, touched_rows: int, touched
     with_v = 2 * (entries * out + out * touched_cols * inner)
     with_u = 2 * (entries * inner + out * touched_rows * inner)
     return WriteBack(sparse_first="V", flops=with_v) if with_v <= with_u else WriteBack(sparse_first="U", flops=with_u)
+
+
+def core_flops(*, tokens: int, inner: int, out: int, rows: int, cols: int) -> dict[str, int]:
+    """Operations a training step spends on a core's update V_R^T S U_C, beyond what both ways share.
+
+    "added": (x_c S^T) V_R in the forward and (g_r S) U_C in the backward, every token active. "written": V_R^T S U_C
+    once, in the cheaper bracket, and added to W.
+    """
+    added = 2 * tokens * (2 * rows * cols + rows * out + cols * inner)
+    brackets = (rows * cols * out + cols * out * inner, rows * cols * inner + rows * out * inner)
+    return {"added": added, "written": 2 * min(brackets) + out * inner}
+
+
+def core_is_cheaper_written(*, tokens: int, inner: int, out: int, rows: int, cols: int) -> bool:
+    """Whether to write a changed core into W before a forward of so many tokens, rather than add it to y."""
+    flops = core_flops(tokens=tokens, inner=inner, out=out, rows=rows, cols=cols)
+    return flops["written"] < flops["added"]

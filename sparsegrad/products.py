@@ -22,6 +22,18 @@ def nonzero_rows(a_BC: Tensor) -> Tensor:
     return (a_BC != 0).any(dim=1).nonzero().squeeze(1)
 
 
+def rows_of(a: Tensor, rows: Tensor) -> Tensor:
+    """Those rows; the matrix itself where they are all."""
+    return a if len(rows) == len(a) else a[rows]
+
+
+def scatter_rows(a: Tensor, rows: Tensor | None, length: int) -> Tensor:
+    """Rows back in their places, zeros between; ``a`` itself where there are none between."""
+    if rows is None or len(rows) == length:
+        return a
+    return a.new_zeros(length, a.shape[1]).index_copy_(0, rows, a)
+
+
 def sparse_by_dense(a_BC: Tensor, b_CD: Tensor, *, layout: Literal["pairs", "rows"] = "pairs") -> Tensor:
     """``a @ b`` for an ``a`` whose nonzeros lie in few rows and columns (the paper's equations 1 and 2).
 

@@ -1,0 +1,234 @@
+"""CompactLinear: a frozen linear whose only trainable tensor is ``values``, k entries of a small core.
+
+    y = x (W + V_R^T S U_C)^T + b,   S (r, c) zero but for ``values`` at ``places``
+
+See ``additive`` for the derivatives and ``core`` for how rows, columns and places are picked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .additive import frozen_plus_core, plain
+from .core import Slices
+from .errors import BasesMismatch, SparseGradError
+from .plan import core_is_cheaper_written
+from .roles import is_linear, is_transposed, weight_of
+
+CompactExecution = Literal["planned", "additive", "merged"]
+COMPACT_EXECUTIONS: tuple[CompactExecution, ...] = ("planned", "additive", "merged")
+
+
+class CompactLinear(nn.Module):
+    """A linear with W and bias frozen and k trainable ``values`` in an r by c core of the rotated space.
+
+    Parameters: ``weight`` (out, in) and ``bias`` (out,) or None, frozen; ``values`` (k,), in at least fp32. Buffers:
+    ``places`` (k,) int32 ascending, row * c + column; ``basis_fingerprint``. Saved for backward: x U_C^T alone.
+
+    Executions, the same numbers: "additive" leaves ``weight`` untouched. "merged" writes the update into ``weight``
+    before a forward that finds ``values`` changed, so that the forward is the frozen linear's; fp32 and one process
+    only. "planned" writes where that is cheaper for the tokens at hand, and adds elsewhere. A state dict holds W
+    without the update in each of them.
+
+    Built by :meth:`from_linear`, undone by :func:`sparsegrad.revert`.
+    """
+
+    places: Tensor
+    basis_fingerprint: Tensor
+    carried: Tensor | None
+    settled: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        slices: Slices,
+        places: Tensor,
+        *,
+        execution: CompactExecution = "planned",
+        transposed: bool = False,
+        name: str = "linear",
+    ) -> None:
+        super().__init__()
+        self.out_features, self.in_features = weight.shape
+        self.core_shape = (len(slices.v), len(slices.u))
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        # A sum of many small steps: half precision would lose them.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        self.values = nn.Parameter(torch.zeros(len(places), dtype=wide, device=weight.device))
+        self.slices = slices
+        self.register_buffer("places", places.to(weight.device))
+        self.register_buffer("basis_fingerprint", slices.fingerprint.clone())
+        # What W carries of the update already, and what entries that left the support have learned (``refresh``).
+        carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if execution != "additive" else None
+        self.register_buffer("carried", carried, persistent=False)
+        self.register_buffer("settled", None)
+        self.execution, self.transposed, self.name = execution, transposed, name
+        # The flags of the linear this one stands for, given back by ``revert``.
+        self.source_trains = (True, True)
+        if execution == "merged":
+            self._check_may_merge()
+
+    @classmethod
+    def from_linear(
+        cls,
+        linear: nn.Module,
+        slices: Slices,
+        places: Tensor,
+        *,
+        execution: CompactExecution = "planned",
+        name: str = "linear",
+    ) -> CompactLinear:
+        """The same function as ``linear`` (nn.Linear or GPT-2's Conv1D), with its weight copied nowhere.
+
+        Args:
+            slices: u (c, in) and v (r, out). places: (k,) int32, as ``core.strongest`` gives.
+            execution: "planned", "additive" or "merged".
+        Raises:
+            SparseGradError: no linear, an unknown execution, or "merged" where it cannot be exact.
+            BasesMismatch: slices of another shape.
+        """
+        if not is_linear(linear):
+            raise SparseGradError(f"{name} is a {type(linear).__name__}: SparseGrad converts nn.Linear and Conv1D")
+        if execution not in COMPACT_EXECUTIONS:
+            raise SparseGradError(f"execution={execution!r}: with support='fixed' give {', '.join(COMPACT_EXECUTIONS)}")
+        transposed, source, bias = is_transposed(linear), weight_of(linear), linear.bias
+        w_OI = (source.T if transposed else source).detach()
+        for side, matrix, size in (("in", slices.u, w_OI.shape[1]), ("out", slices.v, w_OI.shape[0])):
+            if matrix.shape[1] != size:
+                raise BasesMismatch(f"{name} needs {side} vectors of {size} entries; given {matrix.shape[1]}")
+        layer = cls(
+            # Merged writes into it: not into the caller's linear.
+            w_OI if execution == "additive" and not transposed else w_OI.contiguous().clone(),
+            bias.detach() if isinstance(bias, Tensor) else None,
+            slices,
+            places,
+            execution=execution,
+            transposed=transposed,
+            name=name,
+        )
+        layer.source_trains = (source.requires_grad, isinstance(bias, Tensor) and bias.requires_grad)
+        return layer.train(linear.training)
+
+    def core(self) -> Tensor:
+        """S (r, c), differentiable in ``values``."""
+        rows, cols = self.core_shape
+        if len(self.values) == rows * cols:  # every place: ascending, so in order
+            return self.values.view(rows, cols)
+        empty = self.values.new_zeros(rows * cols)
+        core = empty.index_add(0, self.places, self.values).view(rows, cols)
+        return core if self.settled is None else core + self.settled
+
+    def base_weight(self) -> Tensor:
+        """W without the update, (out, in): the weight itself unless it carries some (then to rounding)."""
+        weight = self.weight.detach()
+        if self.carried is None or not self.carried.any():
+            return weight
+        return self._plus(weight, -self.carried)
+
+    def merged_weight(self) -> Tensor:
+        """W + V_R^T S U_C, (out, in)."""
+        core = self.core().detach()
+        return self._plus(self.weight.detach(), core if self.carried is None else core - self.carried)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y (..., out) of x (..., in); under autocast in its dtype, as nn.Linear."""
+        if not x.is_floating_point():
+            raise SparseGradError(f"{self.name} takes floating-point input; given {x.dtype}")
+        dtype, kind = x.dtype, x.device.type
+        if torch.is_autocast_enabled(kind) and dtype is not torch.float64:
+            dtype = torch.get_autocast_dtype(kind)
+        x_TI, core = x.reshape(-1, self.in_features), self.core()
+        if torch.compiler.is_compiling() and self.carried is None:
+            cast = (self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype), core.to(dtype))
+            y_TO = plain(x_TI.to(dtype), *cast, self.slices)
+        else:
+            difference, adds = self._beyond_weight(core, len(x_TI))
+            y_TO = frozen_plus_core(x_TI, difference, self.weight, self.bias, self.slices, dtype, adds)
+        return y_TO.view(*x.shape[:-1], self.out_features)
+
+    def _beyond_weight(self, core: Tensor, tokens: int) -> tuple[Tensor, bool]:
+        """What of the core W does not carry, and whether that is more than nothing; written into W where it pays.
+
+        Values are compared, not counted: an update by any road (a step, a load, ``.data``) is seen.
+        """
+        if self.carried is None:
+            return core, True
+        if self.execution == "merged":
+            self._check_may_merge()
+        now = core.detach()
+        if not torch.equal(now, self.carried):
+            if not self._writes(tokens):
+                return core - self.carried, True
+            self.weight.copy_(self._plus(self.weight.detach(), now - self.carried))
+            self.carried.copy_(now)
+        return core - self.carried, False
+
+    def _writes(self, tokens: int) -> bool:
+        if self.execution == "merged":
+            return True
+        rows, cols = self.core_shape
+        sizes = {"tokens": tokens, "inner": self.in_features, "out": self.out_features, "rows": rows, "cols": cols}
+        return self._hindrance() is None and core_is_cheaper_written(**sizes)
+
+    def _hindrance(self) -> str | None:
+        """Why W may not carry the update here; None where it may."""
+        if self.weight.dtype not in (torch.float32, torch.float64):
+            return f"the weight is {self.weight.dtype}, which would round the steps away"
+        distributed = torch.distributed
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            return "several processes train, and each would write its own weight"
+        return None
+
+    def _check_may_merge(self) -> None:
+        if (why := self._hindrance()) is not None:
+            raise SparseGradError(f"{self.name}: execution='merged' is not exact here ({why}); give 'additive'")
+
+    @torch.no_grad()
+    def _plus(self, weight: Tensor, core_RC: Tensor) -> Tensor:
+        """weight + V_R^T core U_C, rounded once into weight's dtype; a new tensor."""
+        change = self.slices.unrotate(core_RC)
+        return (weight.to(change.dtype) + change).to(weight.dtype)
+
+    @torch.no_grad()
+    def unmerge_(self) -> None:
+        """Take out of W what it carries."""
+        if self.carried is not None:
+            self.weight.copy_(self.base_weight())
+            self.carried.zero_()
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Before a cast or a move: half precision must not round a weight that carries the update."""
+        self.unmerge_()
+        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.carried is not None and self.carried.any():
+            destination[f"{prefix}weight"] = self.base_weight()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        told = state_dict.get(f"{prefix}basis_fingerprint")
+        if told is None and f"{prefix}weight" in state_dict:
+            raise BasesMismatch(
+                f"{self.name}: this state dict holds a plain linear's weight; load it before convert, or after revert"
+            )
+        if told is not None and not torch.equal(told.cpu(), self.basis_fingerprint.cpu()):
+            raise BasesMismatch(f"{self.name}: this state dict was saved in other bases than the layer has")
+        if self.carried is not None and f"{prefix}weight" in state_dict:
+            self.carried.zero_()
+        settled = state_dict.get(f"{prefix}settled")
+        if settled is not None and self.settled is None:
+            self.settled = torch.zeros_like(settled, device=self.values.device)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def extra_repr(self) -> str:
+        """Sizes, core, entries and execution, for print(model)."""
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}, "
+            f"core={self.core_shape}, kept={len(self.values)}, execution={self.execution}"
+        )
