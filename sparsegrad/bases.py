@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .core import Core, Slices
 from .errors import BasesMismatch, SparseGradError
 from .roles import Target, find_targets, shape_of
-from .rotation import Rotation, fingerprint_of
+from .rotation import Rotation, fingerprint_of, weight_sample
 
 Kind = Literal["shared", "per-block", "none"]
 FORMAT = 2
@@ -256,11 +256,8 @@ def fingerprint(targets: Sequence[Target]) -> str:
     """
     digest = hashlib.sha256()
     for target in targets:
-        weight = target.weight.detach()
-        flat = weight.reshape(-1)
-        sample = flat[:: max(1, len(flat) // 4096)].to(torch.bfloat16).cpu()
-        digest.update(f"{target.name}{tuple(weight.shape)}".encode())
-        digest.update(sample.contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(f"{target.name}{tuple(target.weight.shape)}".encode())
+        digest.update(weight_sample(target.weight))
     return digest.hexdigest()[:16]
 
 

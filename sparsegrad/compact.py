@@ -17,6 +17,7 @@ from .core import Slices
 from .errors import BasesMismatch, SparseGradError
 from .plan import core_is_cheaper_written
 from .roles import is_linear, is_transposed, weight_of
+from .rotation import weight_fingerprint
 
 CompactExecution = Literal["planned", "additive", "merged"]
 COMPACT_EXECUTIONS: tuple[CompactExecution, ...] = ("planned", "additive", "merged")
@@ -26,7 +27,7 @@ class CompactLinear(nn.Module):
     """A linear with W and bias frozen and k trainable ``values`` in an r by c core of the rotated space.
 
     Parameters: ``weight`` (out, in) and ``bias`` (out,) or None, frozen; ``values`` (k,), in at least fp32. Buffers:
-    ``places`` (k,) int32 ascending, row * c + column; ``basis_fingerprint``. Saved for backward: x U_C^T alone.
+    ``places`` (k,) int32 ascending, row * c + column; two fingerprints. Saved for backward: x U_C^T alone.
 
     Executions, the same numbers: "additive" leaves ``weight`` untouched. "merged" writes the update into ``weight``
     before a forward that finds ``values`` changed, so that the forward is the frozen linear's; fp32 and one process
@@ -38,6 +39,7 @@ class CompactLinear(nn.Module):
 
     places: Tensor
     basis_fingerprint: Tensor
+    base_fingerprint: Tensor
     carried: Tensor | None
     settled: Tensor | None
 
@@ -63,6 +65,8 @@ class CompactLinear(nn.Module):
         self.slices = slices
         self.register_buffer("places", places.to(weight.device))
         self.register_buffer("basis_fingerprint", slices.fingerprint.clone())
+        # Of W before any update: an adapter knows its base weights again by it.
+        self.register_buffer("base_fingerprint", weight_fingerprint(weight))
         # What W carries of the update already, and what entries that left the support have learned (``refresh``).
         carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if execution != "additive" else None
         self.register_buffer("carried", carried, persistent=False)

@@ -6,12 +6,13 @@ A method is data: which basis it wants, and the one function that puts it into t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from .adapter import compact_layers, layer_tensors
 from .bases import Bases, Kind
 from .convert import convert
 from .core import Core
@@ -19,7 +20,7 @@ from .errors import SparseGradError
 from .executions import ExecutionName
 from .limits import drop_zero_rows, frozen
 from .optim import SparseGradOptimizer
-from .rivals import lora, shira
+from .rivals import adapter_file, lora, shira
 from .roles import Target, find_targets
 from .selection import selection_of
 
@@ -63,16 +64,24 @@ class Prepared:
     """A model ready for the train step, its optimizer (None where nothing trains) and what it trains.
 
     ``trainable_parameters``: elements that require grad. ``updated_parameters``: elements a step changes (k of a
-    rotated weight).
+    rotated weight). ``adapter_bytes``: what has to be kept of the tuned linears beside the base model, as the method's
+    own file keeps it (a trained W whole; head and file header left out).
     """
 
     model: nn.Module
     optimizer: SparseGradOptimizer | None
     trainable_parameters: int
     updated_parameters: int
+    adapter_bytes: int
 
 
 Apply = Callable[[nn.Module, Settings, Bases | None], nn.Module]
+Kept = Callable[[nn.Module], Iterable[Tensor]]
+
+
+def _trained(model: nn.Module) -> Iterable[Tensor]:
+    """What requires grad."""
+    return (p for p in model.parameters() if p.requires_grad)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +89,7 @@ class Method:
     """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied.
 
     ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (:meth:`calibration`).
+    ``file``: the tensors its adapter file holds for the tuned linears.
     ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
     another way.
     """
@@ -89,6 +99,7 @@ class Method:
     basis: Kind | None
     apply: Apply
     fixed: bool = False
+    file: Kept = _trained
     trains: bool = True
     same_as: str | None = None
 
@@ -115,6 +126,7 @@ class Method:
         head = _head(model)
         rest = [] if settings.trainable == "mlp" or not self.trains else _outside(model, settings)
         model = self.apply(model, settings, bases)
+        adapter_bytes = sum(tensor.nbytes for tensor in self.file(model))
         for parameter in (*head, *rest) if self.trains else ():
             parameter.requires_grad_(True)
         model.train()
@@ -125,6 +137,7 @@ class Method:
             optimizer=SparseGradOptimizer(training, lr=lr, weight_decay=decay) if training else None,
             trainable_parameters=sum(p.numel() for p in training),
             updated_parameters=sum(_updated(p) for p in training),
+            adapter_bytes=adapter_bytes,
         )
 
 
@@ -224,18 +237,21 @@ _ALL = (
         summary="LoRA on the same linears, through peft",
         basis=None,
         apply=_lora(factor_a_trains=True),
+        file=adapter_file,
     ),
     Method(
         name="lora-fa",
         summary="LoRA whose factor A stays as drawn, through peft",
         basis=None,
         apply=_lora(factor_a_trains=False),
+        file=adapter_file,
     ),
     Method(
         name="shira",
         summary="SHiRA, random entries of W, as many as LoRA's, through peft",
         basis=None,
         apply=_shira,
+        file=adapter_file,
     ),
     Method(
         name="meprop",
@@ -269,6 +285,7 @@ _ALL = (
         basis="per-block",
         fixed=True,
         apply=_compact,
+        file=lambda model: layer_tensors(compact_layers(model)).values(),
     ),
     Method(
         name="frozen",

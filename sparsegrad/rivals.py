@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from .errors import SparseGradError
 from .roles import Target, is_transposed
@@ -46,6 +47,14 @@ def shira(model: nn.Module, found: list[Target], rank: int, seed: int) -> nn.Mod
     if is_transposed(found[0].module):
         raise SparseGradError(f"shira: {found[0].name} is a Conv1D, and peft's SHiRA takes nn.Linear alone")
     return _wrapped(model, ShiraConfig(r=rank, random_seed=seed, target_modules=[target.name for target in found]))
+
+
+def adapter_file(model: nn.Module) -> Iterable[Tensor]:
+    """The tensors that peft's ``save_pretrained`` would write."""
+    from peft import get_peft_model_state_dict
+
+    state: dict[str, Tensor] = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return state.values()
 
 
 def _wrapped(model: nn.Module, config: Any) -> nn.Module:

@@ -68,3 +68,16 @@ def fingerprint_of(u: Tensor | None, v: Tensor | None) -> Tensor:
             sample = matrix[::stride, ::stride].float().to(torch.bfloat16).contiguous().cpu()
             digest.update(str(tuple(matrix.shape)).encode() + bytes(sample.view(torch.uint8).flatten().tolist()))
     return torch.tensor(list(digest.digest()[:8]), dtype=torch.uint8)
+
+
+def weight_sample(weight: Tensor) -> bytes:
+    """At most 4,096 entries or so, rounded to bf16: the same on any device, and for fp32 and bf16 copies."""
+    flat = weight.detach().reshape(-1)
+    sample = flat[:: max(1, len(flat) // 4096)].to(torch.bfloat16).cpu()
+    return sample.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def weight_fingerprint(w_OI: Tensor) -> Tensor:
+    """Eight bytes that tell one weight matrix from another: (8,) uint8."""
+    digest = hashlib.sha256(str(tuple(w_OI.shape)).encode() + weight_sample(w_OI))
+    return torch.tensor(list(digest.digest()[:8]), dtype=torch.uint8)

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import adapter
 from .bases import placed, read_safetensors, write_safetensors
-from .convert import set_module
+from .convert import Converted, set_module
 from .errors import BasesMismatch, SparseGradError
 from .linear import SparseGradLinear
 from .roles import is_linear, shape_of, weight_of
@@ -20,14 +21,22 @@ FILE = "sparsegrad.safetensors"
 FORMAT = 1
 
 
-def save(model: nn.Module, folder: str | os.PathLike[str]) -> Path:
-    """Write ``folder/sparsegrad.safetensors``: the model's whole state, its bases, and how it was converted.
+def save(model: nn.Module, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
+    """Write what :func:`load` needs to make a plain model into this one; returns the file's path.
 
-    One file, written aside and renamed, so that a kill leaves the old or the new one, never a mixture.
+    One file, written aside and renamed, so that a kill leaves the old or the new one, never a mixture. Of a model with
+    dynamic support ``folder/sparsegrad.safetensors``: its whole state, its bases, and how it was converted. Of a
+    compact one ``folder/sparsegrad_adapter.safetensors``: values, places, slices, and what else trains (the head);
+    the base model is known again by a fingerprint of its weights. ``half``: store the slices in fp16 (compact alone),
+    which changes the function by their rounding.
 
     Raises:
-        SparseGradError: the model has no SparseGrad layer.
+        SparseGradError: the model has no SparseGrad layer, or ``half`` where there are no slices.
     """
+    if adapter.compact_layers(model):
+        return adapter.save_adapter(model, Path(folder), half=half)
+    if half:
+        raise SparseGradError("half=True stores a compact model's slices in fp16; this model has none")
     layers = {name: m for name, m in model.named_modules() if isinstance(m, SparseGradLinear)}
     if not layers:
         raise SparseGradError("nothing to save: the model has no SparseGrad layer (convert it first)")
@@ -49,17 +58,24 @@ def save(model: nn.Module, folder: str | os.PathLike[str]) -> Path:
 def load(model: nn.Module, folder: str | os.PathLike[str]) -> nn.Module:
     """Convert ``model`` (a plain one of the same architecture) as the saved one was and give it its state, in place.
 
-    Returns ``model``. Every tensor is checked before the first is written.
+    Returns ``model``. Every tensor is checked before the first is written. A compact model's base weights are not in
+    its file: ``model`` must hold them.
 
     Raises:
-        BasesMismatch: no such file, a damaged one, or another architecture.
-        SparseGradError: the model is converted already.
+        BasesMismatch: no such file, a damaged one, another architecture, or an adapter for other weights.
+        SparseGradError: the model is converted already, or the folder holds files of both kinds.
     """
-    path = Path(folder) / FILE
+    path, other = Path(folder) / FILE, Path(folder) / adapter.FILE
+    if path.is_file() and other.is_file():
+        raise SparseGradError(f"{folder} holds {FILE} and {adapter.FILE}: move one of them away")
+    if other.is_file():
+        if any(isinstance(module, Converted) for module in model.modules()):
+            raise SparseGradError("the model is converted already: load into a plain one")
+        return adapter.load_adapter(model, Path(folder))
     tensors, header = read_safetensors(path)
     if header.get("format") != FORMAT or not {"tied", "layers"} <= header.keys():
         raise BasesMismatch(f"{path} is no saved model of format {FORMAT} (format {header.get('format')})")
-    if any(isinstance(module, SparseGradLinear) for module in model.modules()):
+    if any(isinstance(module, Converted) for module in model.modules()):
         raise SparseGradError("the model is converted already: load into a plain one")
     state = {name.removeprefix("state/"): tensor for name, tensor in tensors.items() if name.startswith("state/")}
     tied = _without_twins(model.state_dict())[1]
