@@ -146,8 +146,12 @@ def _fields(prompt: Prompt, text: str, known: Mapping[str, str]) -> dict[str, st
     pattern = ""
     for literal, name, _, _ in string.Formatter().parse(prompt.template):
         pattern += re.escape(literal)
-        if name is not None:
-            pattern += re.escape(known[name]) if name in known else f"(?P<{name}>.*?)"
+        if name is None:
+            continue
+        if name in known:
+            pattern += re.escape(known[name])
+        else:  # shown once more, it must be the same
+            pattern += f"(?P={name})" if f"(?P<{name}>" in pattern else f"(?P<{name}>.*?)"
     found = re.fullmatch(pattern, text, re.DOTALL)
     return None if found is None else found.groupdict()
 

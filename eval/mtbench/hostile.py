@@ -1,0 +1,48 @@
+"""Text that somebody else wrote, shown where it can do nothing: no markup, no escape sequence, no reordering."""
+
+from __future__ import annotations
+
+import unicodedata
+
+__all__ = ["markdown_cell", "one_line", "visible"]
+
+# Categories that a terminal or a browser acts on rather than shows: controls, formats (the bidirectional overrides
+# among them), surrogates, private use, unassigned.
+_ACTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str) -> str:
+    """The text with every character that acts instead of showing written out (``\\x1b``); line breaks and tabs stay."""
+    return "".join(character if character in "\n\t" or _shows(character) else _written(character) for character in text)
+
+
+def one_line(text: str, longest: int = 200) -> str:
+    """The same on one line, cut at ``longest`` characters: for tables and messages."""
+    line = visible(" ".join(text.split()))
+    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+
+
+def markdown_cell(text: str) -> str:
+    """The text inside a Markdown table's cell or running text: shown as it is, with none of its characters acting.
+
+    Whatever is not a letter, a digit, a space or beyond ASCII becomes a numeric character reference, which CommonMark
+    (section 2.5) takes as text in every place where the character would have been structure; HTML likewise.
+    """
+    lines = visible(text).expandtabs(4).split("\n")
+    indents = (len(line) - len(line.lstrip(" ")) for line in lines)
+    return "<br>".join(
+        "&nbsp;" * indent + "".join(map(_referenced, line[indent:]))
+        for line, indent in zip(lines, indents, strict=True)
+    )
+
+
+def _referenced(character: str) -> str:
+    return character if character == " " or character.isalnum() or ord(character) > 127 else f"&#{ord(character)};"
+
+
+def _shows(character: str) -> bool:
+    return unicodedata.category(character) not in _ACTIVE
+
+
+def _written(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -1,0 +1,39 @@
+"""One run of the judge: ask what has no reply yet, ask once more where a verdict has no rating, grade everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eval.mtbench.asks import Item, Plan
+from eval.mtbench.cache import ReplyCache
+from eval.mtbench.items import Ask
+from eval.mtbench.judge import Asked
+from eval.mtbench.scoring import Grade, grades, reasks
+
+__all__ = ["Graded", "judge"]
+
+Asking = Callable[[Sequence[Ask]], Asked]
+"""Puts a reply to each request into the cache, as far as it gets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """The grades, and why not all was asked, if so."""
+
+    grades: list[Grade]
+    requests: int
+    stopped: str | None
+
+
+def judge(items: Sequence[Item], plan: Plan, cache: ReplyCache, ask: Asking | None) -> Graded:
+    """Grade ``items``; without ``ask`` from the cache alone."""
+    requests, stopped = 0, None
+    if ask is not None:
+        asks = [request for item in items for request in plan.asks(item)]
+        for wanted in (lambda: asks, lambda: reasks(items, plan, cache.get)):
+            asked = ask(wanted())
+            requests += asked.requests
+            if (stopped := asked.stopped) is not None:
+                break
+    return Graded(grades=grades(items, plan, cache.get), requests=requests, stopped=stopped)
