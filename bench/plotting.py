@@ -14,7 +14,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 # The same order told without colour, for print.
 HATCHES = ("", "//", "..", "xx", "\\\\", "++", "--")
 
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that no machine draws another
     "font.size": 9,
     "axes.spines.top": False,

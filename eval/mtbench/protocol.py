@@ -1,4 +1,4 @@
-"""One protocol: which questions, references and judge's prompts, what they hash to, and what they may be compared with."""
+"""One protocol: questions, references and the judge's prompts, their hashes, and what they may be compared with."""
 
 from __future__ import annotations
 

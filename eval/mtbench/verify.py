@@ -38,12 +38,8 @@ class Judgment:
     """-1 where FastChat read none."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Edition:
-    """Questions and their references, and what to call the two."""
-
-    name: str
-    questions: Mapping[int, Question]
+Edition = Mapping[int, Question]
+"""Questions with one edition's references, by id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,16 +47,19 @@ class Checked:
     """What came of one judgment. The scores' fields are None where they agree, else say how they differ."""
 
     judgment: Judgment
-    edition: str | None
-    """Whose question the prompt shows; None where no edition at hand does."""
+    question: Question | None
+    """With the references shown; None where question and answer do not give the prompt back to the byte."""
     answers: tuple[str, ...]
-    rebuilt: bool
-    """Question and answer gave the prompt back to the byte."""
     exception: str | None
     """Why not, or what had to be taken from the prompt itself; None for an edition at hand."""
     fastchat_score: str | None
     score: str | None
     """Our own reading, which may differ from FastChat's by design."""
+
+    @property
+    def rebuilt(self) -> bool:
+        """Question and answer gave the prompt back to the byte."""
+        return self.question is not None
 
     @property
     def reproduced(self) -> bool:
@@ -84,15 +83,14 @@ def read_judgments(path: Path) -> list[Judgment]:
 
 def check(judgment: Judgment, prompts: Prompts, editions: Sequence[Edition]) -> Checked:
     """Build the prompt anew and read the score again."""
-    edition, answers, exception = _rebuild(judgment, prompts, editions)
+    question, answers, exception = _rebuild(judgment, prompts, editions)
     theirs = read_score_as_fastchat(judgment.judgment)
     ours = read_score(judgment.judgment, answers)
     read = _UNSCORED if ours.score is None else ours.score
     return Checked(
         judgment=judgment,
-        edition=edition,
+        question=question,
         answers=answers,
-        rebuilt=edition is not None,
         exception=exception,
         fastchat_score=None if theirs == judgment.score else f"stored {judgment.score:g}, FastChat reads {theirs:g}",
         score=None if read == judgment.score else f"stored {judgment.score:g}, ours: {ours.score or ours.detail}",
@@ -101,19 +99,19 @@ def check(judgment: Judgment, prompts: Prompts, editions: Sequence[Edition]) -> 
 
 def _rebuild(
     judgment: Judgment, prompts: Prompts, editions: Sequence[Edition]
-) -> tuple[str | None, tuple[str, ...], str | None]:
-    """(edition, answers, reason): the strictest reading of the prompt that gives it back to the byte."""
-    at_hand = [(e.name, e.questions[judgment.question_id]) for e in editions if judgment.question_id in e.questions]
-    for name, question in at_hand:
+) -> tuple[Question | None, tuple[str, ...], str | None]:
+    """(question, answers, exception): the strictest reading of the prompt that gives it back to the byte."""
+    at_hand = [edition[judgment.question_id] for edition in editions if judgment.question_id in edition]
+    for question in at_hand:
         if (answers := _answers(judgment, prompts, question)) is not None:
-            return name, answers, None
-    for name, question in at_hand:
+            return question, answers, None
+    for question in at_hand:
         prompt = prompt_of(prompts, question, judgment.turn)
         shown = _fields(prompt, judgment.user_prompt, _known(question, ()))
         if shown is not None:
             other = replace(question, references=_numbered(shown, "ref_answer") or question.references)
             if (answers := _answers(judgment, prompts, other)) is not None:
-                return name, answers, "a reference answer of no edition at hand"
+                return other, answers, "a reference answer of no edition at hand"
     for prompt in prompts.values():
         if (shown := _fields(prompt, judgment.user_prompt, {})) is not None:
             answers = _numbered(shown, "answer") or (shown["answer"],)

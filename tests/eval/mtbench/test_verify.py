@@ -23,7 +23,7 @@ def edition(shared_data: Path) -> Edition:
     folder = shared_data / "mtbench"
     references = read_references(folder / "reference_answer_gpt-4.jsonl")
     questions = under_policy(read_questions(folder / "question.jsonl"), "gpt-4", references)
-    return Edition(name="mt-bench", questions={question.question_id: question for question in questions})
+    return {question.question_id: question for question in questions}
 
 
 # (model, question, turn) -> why our reading differs from the stored score. None does: the one -1 is a verdict that
@@ -64,7 +64,7 @@ def test_a_prompt_that_was_altered_is_not_reproduced(shared_data: Path, prompts:
 def test_a_reference_of_another_edition_is_named(shared_data: Path, prompts: Prompts, edition: Edition) -> None:
     judgments = read_judgments(shared_data / "mtbench" / "gpt4_single_judgments.jsonl")
     judgment = next(one for one in judgments if one.question_id == 111 and one.turn == 2)
-    old = edition.questions[111].references[0]
+    old = edition[111].references[0]
     assert old is not None
     edited = replace(judgment, user_prompt=judgment.user_prompt.replace(old, "Area is 3."))
     checked = check(edited, prompts, [edition])
