@@ -62,8 +62,7 @@ class Ask:
 class Reply:
     """What the judge's service gave for one :class:`Ask`, as received: reading a score off it is ``parsing``'s work.
 
-    Exactly one of ``text`` and ``failure`` is None, except that a refusal or filter may come with both None text and
-    a ``failure`` that names it.
+    Exactly one of ``text`` and ``failure`` is None. ValueError otherwise.
     """
 
     key: str
@@ -83,3 +82,16 @@ class Reply:
     """Parameters left out or renamed because the service named them in a 400."""
     created: str = ""
     """UTC, ISO 8601."""
+    served_by: str | None = None
+    """Host of the service that answered: the same judge's name at another host may be another judge."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.key, str) or (self.text is None) == (self.failure is None):
+            raise ValueError("a reply has a key, and either a text or a failure")
+        if self.failure not in (None, "refused", "filtered", "transport"):
+            raise ValueError(f"failure: refused, filtered or transport expected, got {self.failure!r:.40}")
+
+    @property
+    def final(self) -> bool:
+        """Whether asking again would ask the same thing twice; a transport failure is asked again by the next run."""
+        return self.failure != "transport"
