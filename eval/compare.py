@@ -1,0 +1,151 @@
+"""From the records of one task's cells to the rows of a comparison: JSON types, one row a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from bench.paired import PairedDifference, holm, mcnemar, paired_difference, swap_test
+from bench.record import Record, Status
+from bench.tasks import TASKS
+from eval.metrics import TASK_METRICS, headline
+
+__all__ = ["adjust", "compare"]
+
+_SIGNIFICANT = 0.05
+
+
+def compare(task: str, runs: Mapping[str, Sequence[Record]], *, reference: str, margin: float) -> list[dict[str, Any]]:
+    """A row a reported split and method from the method's runs (one a seed): scores, difference, ledger.
+
+    Arguments:
+        reference: the method that paired differences are taken to.
+        margin: a method is non-inferior where the lower 95% bound of its difference is above -margin.
+    Verdicts are not there yet: they take all comparisons of a command together, see `adjust`.
+    """
+    return [
+        _row(task, split, method, records, None if method == reference else runs[reference], margin)
+        for split in TASKS[task].splits[1:]
+        for method, records in runs.items()
+    ]
+
+
+def adjust(rows: Sequence[dict[str, Any]]) -> None:
+    """Fill in Holm's p-value and the verdict of all comparisons of a command, in place.
+
+    better, worse: adjusted p below 0.05. `~`: a tie, as far as these items and seeds tell.
+    """
+    told = [row for row in rows if row["difference"] is not None]
+    adjusted = holm([row["difference"]["p"] for row in told])
+    for row, p in zip(told, adjusted, strict=True):
+        row["difference"]["p_holm"] = p
+        side = "better" if row["difference"]["mean"] > 0 else "worse"
+        row["verdict"] = side if p < _SIGNIFICANT else "~"
+
+
+def _row(
+    task: str,
+    split: str,
+    method: str,
+    records: Sequence[Record],
+    reference: Sequence[Record] | None,
+    margin: float,
+) -> dict[str, Any]:
+    good = [record for record in records if record.status is Status.OK]
+    failed = [record for record in records if record.status is not Status.OK]
+    parts = [record.result["splits"][split] for record in good]
+    pairs = [] if reference is None else _pairs(records, reference)
+    return {
+        "task": task,
+        "split": split,
+        "method": method,
+        "status": str(failed[0].status if failed else Status.OK),
+        "failures": [{"seed": record.seed, "status": str(record.status), "reason": record.reason} for record in failed],
+        "seeds": [record.seed for record in good],
+        "metrics": {name: _over([part["scores"][name] for part in parts]) for name in TASK_METRICS[task]},
+        "headline": _over([part["headline"] for part in parts]),
+        "difference": _difference(task, split, pairs, margin) if pairs else None,
+        "verdict": None,
+        "lr": records[0].config["lr"],
+        "batch_size": records[0].config["protocol"]["batch_size"],
+        "lora_rank": records[0].config["lora_rank"],
+        **_ledger(good),
+        "records": [record.key for record in records],
+    }
+
+
+def _pairs(records: Sequence[Record], reference: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Runs of the same seed, reference first, both ok."""
+    by_seed = {record.seed: record for record in reference if record.status is Status.OK}
+    return [(by_seed[r.seed], r) for r in records if r.status is Status.OK and r.seed in by_seed]
+
+
+def _difference(task: str, split: str, pairs: Sequence[tuple[Record, Record]], margin: float) -> dict[str, Any]:
+    parts = [(a.result["splits"][split], b.result["splits"][split]) for a, b in pairs]
+    label_N = np.array(parts[0][0]["labels"])
+    a_SN, b_SN = (np.array([part[side]["predictions"] for part in parts]) for side in (0, 1))
+
+    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
+        return headline(task, labels, predictions)
+
+    found = paired_difference(label_N, a_SN, b_SN, metric)
+    exact = TASK_METRICS[task] == ("accuracy",)
+    return {
+        **_as_json(found),
+        "lower_bound": _finite(found.lower_bound()),
+        "margin": margin,
+        "non_inferior": found.lower_bound() > -margin,
+        "detectable": _finite(found.detectable()),
+        "test_of_each_seed": "McNemar" if exact else "paired permutation",
+        "p_by_seed": [
+            mcnemar(label_N, a, b) if exact else swap_test(label_N, a, b, metric)
+            for a, b in zip(a_SN, b_SN, strict=True)
+        ],
+    }
+
+
+def _as_json(found: PairedDifference) -> dict[str, Any]:
+    low, high = found.interval()
+    return {
+        "mean": found.mean,
+        "low": _finite(low),
+        "high": _finite(high),
+        "p": found.p_value,
+        "p_holm": None,
+        "by_seed": list(found.by_seed),
+        "item_error": _finite(found.item_error),
+        "seed_error": _finite(found.seed_error),
+        "freedom": _finite(found.freedom),
+    }
+
+
+def _finite(number: float) -> float | None:
+    return number if np.isfinite(number) else None
+
+
+def _over(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and sample standard deviation over seeds; what one value does not have is None."""
+    return {
+        "mean": fmean(values) if values else None,
+        "sd": stdev(values) if len(values) > 1 else None,
+        "by_seed": list(values),
+    }
+
+
+def _ledger(records: Sequence[Record]) -> dict[str, Any]:
+    """What the method costs: parameters, seconds (means over seeds), peak bytes (the highest)."""
+    results = [record.result for record in records]
+    peaks = [result["peak"] for result in results if result["peak"] is not None]
+    first = results[0] if results else {}
+    return {
+        "trainable_parameters": first.get("trainable_parameters"),
+        "updated_parameters": first.get("updated_parameters"),
+        "steps": [result["steps"] for result in results],
+        "train_s": fmean(result["train_s"] for result in results) if results else None,
+        "calibration_s": fmean(result.get("calibration_s", 0.0) for result in results) if results else None,
+        "peak_bytes": max((peak["peak_bytes"] for peak in peaks), default=None),
+        "peak_instrument": peaks[0]["instrument"] if peaks else None,
+    }

@@ -1,0 +1,179 @@
+"""Cells are done once: found by key among the records, or run in a fresh process and filed.
+
+Any number of processes may work at the same cells: a lock a cell, let go by a process that is killed, keeps two from
+training the same one. What is unfinished lies in `unfinished/<key>` until its record is written.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.environment import code_fingerprint, environment
+from bench.fresh import Outcome, run_fresh
+from bench.record import Record, Status, record_key
+from bench.store import Store
+from eval.cell import Cell, Subject
+from eval.finetune import calibrate_cell, finetune
+
+__all__ = ["Desk"]
+
+KIND, CALIBRATION = "glue", "glue_calibration"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Desk:
+    """Where cells are looked up and filed; one for all threads of a command."""
+
+    store: Store
+    command: str
+    workers: int
+    """Cells at a time, each in a process of its own."""
+    threads: int
+    """Of torch's operators, a cell."""
+    fresh: bool = False
+    """Whether to train again what has a record. Bases are kept."""
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def key(self, cell: Cell) -> str:
+        """Of request, data, model, code and libraries; not of the machine, which may change between two cells."""
+        return self._key(KIND, cell.config(), cell.subject)
+
+    def known(self, cell: Cell) -> Record | None:
+        """The cell's ok record, unless all is to be done afresh."""
+        return None if self.fresh else self.store.find(KIND, self.key(cell))
+
+    def do(self, cells: Iterable[Cell], done: Callable[[Cell], None]) -> dict[Cell, Record]:
+        """Every cell's record, in their order; `done` is called as each is there.
+
+        A cell that fails is a record with its error, and the others go on. Interrupted, the processes at work are
+        ended: their checkpoints stay.
+        """
+        cells = list(dict.fromkeys(cells))
+        with ThreadPoolExecutor(self.workers) as pool:
+            futures = {pool.submit(self._one, cell): cell for cell in cells}
+            try:
+                records = {}
+                for future in as_completed(futures):
+                    records[futures[future]] = future.result()
+                    done(futures[future])
+            except BaseException:
+                self._stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.kill()
+                raise
+        return {cell: records[cell] for cell in cells}
+
+    def _one(self, cell: Cell) -> Record:
+        with self._alone(self.key(cell)) as folder:
+            known = self.known(cell)
+            if known is None:
+                started = datetime.now(UTC)
+                known = self._file(KIND, cell.config(), cell, started, self._train(cell, folder))
+            if known.status is Status.OK:
+                shutil.rmtree(folder, ignore_errors=True)
+        return known
+
+    def _train(self, cell: Cell, folder: Path) -> Outcome:
+        if cell.chosen_method().basis in (None, "none"):
+            return run_fresh(finetune, cell, folder, None, self.threads)
+        calibration = self._calibrated(cell)
+        if calibration.status is not Status.OK:
+            return Outcome(status=calibration.status, reason=f"no bases, calibration: {calibration.reason}")
+        trained = run_fresh(finetune, cell, folder, self._bases_file(cell), self.threads)
+        if trained.status is not Status.OK:
+            return trained
+        return replace(trained, value={**trained.value, "calibration_s": calibration.result["calibration_s"]})
+
+    def _calibrated(self, cell: Cell) -> Record:
+        """The record of the bases, which cells that differ in method, rate or budget share."""
+        config, path = cell.calibration_config(), self._bases_file(cell)
+        with self._alone(path.stem):
+            known = self.store.find(CALIBRATION, path.stem) if path.is_file() else None
+            if known is None:
+                started = datetime.now(UTC)
+                outcome = run_fresh(calibrate_cell, cell, path, self.threads)
+                known = self._file(CALIBRATION, config, cell, started, outcome)
+        return known
+
+    def _bases_file(self, cell: Cell) -> Path:
+        key = self._key(CALIBRATION, cell.calibration_config(), cell.subject)
+        return self.store.folder / "bases" / f"{key}.safetensors"
+
+    def _file(self, kind: str, config: dict[str, Any], cell: Cell, started: datetime, outcome: Outcome) -> Record:
+        if self._stopped.is_set():  # its process was ended by us: nothing was found out
+            outcome = Outcome(status=Status.INTERRUPTED, reason="interrupted by the user")
+        record = Record(
+            kind=kind,
+            key=self._key(kind, config, cell.subject),
+            status=outcome.status,
+            reason=outcome.reason,
+            config=config,
+            fingerprints=self.fingerprints(cell.subject),
+            environment=environment(cell.device),
+            command=self.command,
+            seed=cell.subject.seed,
+            started=started.isoformat(),
+            ended=datetime.now(UTC).isoformat(),
+            result=outcome.value or {},
+        )
+        self.store.write(record)
+        return record
+
+    def _key(self, kind: str, config: dict[str, Any], subject: Subject) -> str:
+        return record_key(kind, config, self.fingerprints(subject), {"libraries": self._libraries})
+
+    @contextmanager
+    def _alone(self, key: str) -> Iterator[Path]:
+        """The cell's folder, held by nobody else meanwhile."""
+        folder = self.store.folder / "unfinished" / key
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+
+    def fingerprints(self, subject: Subject) -> dict[str, str]:
+        """Of data, tokens, model and code, each read once a command."""
+        if subject not in self._told:
+            self._told[subject] = {**self._text(subject), "model": subject.source().fingerprint(), "code": self._code}
+        return self._told[subject]
+
+    def _text(self, subject: Subject) -> dict[str, str]:
+        """Of data and tokens, which all seeds share."""
+        anyone = replace(subject, seed=0)
+        if anyone not in self._texts:
+            splits = subject.splits()
+            self._texts[anyone] = {
+                "data": splits.fingerprint(),
+                "tokens": splits.tokens(subject.words(subject.source())),
+            }
+        return self._texts[anyone]
+
+    @cached_property
+    def _told(self) -> dict[Subject, dict[str, str]]:
+        return {}
+
+    @cached_property
+    def _texts(self) -> dict[Subject, dict[str, str]]:
+        return {}
+
+    @cached_property
+    def _code(self) -> str:
+        """The code that runs is the code that was loaded."""
+        return code_fingerprint("sparsegrad", "bench", "eval")
+
+    @cached_property
+    def _libraries(self) -> dict[str, str | None]:
+        libraries: dict[str, str | None] = environment("cpu")["libraries"]
+        return libraries

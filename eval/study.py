@@ -1,0 +1,175 @@
+"""What one `eval.glue` command asks: tasks x methods x seeds, and the trials that choose each method's rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BadRequest
+from bench.models import ModelSource, max_positions
+from bench.record import Record, Status
+from bench.request import DTYPES
+from bench.tasks import TASKS
+from eval.budget import equal_rank
+from eval.cell import Cell, ScoredOn, Subject
+from eval.protocol import PAPER_SETTINGS, Protocol
+from sparsegrad.methods import METHODS
+
+__all__ = ["TRIAL_SEED", "Study", "choose"]
+
+# Of every trial. Reported seeds are counted from --seed up, and may not reach it.
+TRIAL_SEED = 1_000_000
+_DEFAULT_RATE = 1e-4
+_DEFAULT_RANK = 7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One command's question. Fields are the options of the same name."""
+
+    model: str
+    random_weights: bool
+    tokenizer: str | None
+    tasks: tuple[str, ...]
+    data_dir: Path | None
+    limit: int | None
+    methods: tuple[str, ...]
+    reference: str
+    seeds: int
+    seed: int
+    lr: tuple[float, ...] | None
+    """Learning rates to choose from; None: the paper's for model and task, or 1e-4 in other protocols."""
+    kept: int | float
+    lora_rank: int | None
+    budget: str | None
+    trainable: str
+    protocol: Protocol
+    batch_size: int | None
+    """None: the paper's for model and task in its protocol, else the protocol's."""
+    calibration_steps: int
+    margin: float
+    """Of non-inferiority, in points: hundredths of the metric."""
+    device: str
+    dtype: str
+
+    def __post_init__(self) -> None:
+        for name in self.tasks:
+            if name not in TASKS:
+                raise BadRequest(f"unknown task {name!r}; --task takes any of {', '.join(TASKS)}")
+        for name in self.methods:
+            if name not in METHODS:
+                raise BadRequest(f"unknown method {name!r}; --methods takes any of {' '.join(METHODS)}")
+            if not METHODS[name].trains:
+                raise BadRequest(f"{name} trains nothing and has no quality to compare; leave it out of --methods")
+        if self.reference not in self.methods:
+            raise BadRequest(f"--reference {self.reference} is not compared; add it to --methods")
+        if self.lr is not None and not all(0 < rate < math.inf for rate in self.lr):
+            raise BadRequest(f"--lr {' '.join(map(str, self.lr))}: give rates above 0, such as 1e-4")
+        for name, least in (("seeds", 1), ("calibration_steps", 1), ("lora_rank", 1), ("batch_size", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise BadRequest(f"--{name.replace('_', '-')} {value} is too small; give {least} or more")
+        if not 0 <= self.seed <= TRIAL_SEED - self.seeds:
+            raise BadRequest(f"--seed {self.seed} is out of range; give 0 to {TRIAL_SEED - self.seeds}")
+        if self.lora_rank is not None and self.budget is not None:
+            raise BadRequest(f"--budget {self.budget} chooses LoRA's rank; leave out --lora-rank {self.lora_rank}")
+        if not self.margin >= 0:
+            raise BadRequest(f"--margin {self.margin} is no distance; give points, 0 or more")
+        if self.dtype not in DTYPES:
+            raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
+
+    @cached_property
+    def source(self) -> ModelSource:
+        """The model; BadRequest where it cannot be had, is no encoder or holds fewer tokens than asked."""
+        source = self._subject(self.tasks[0], self.seed).source()
+        if source.causal:
+            raise BadRequest(f"--model {self.model} is a decoder; eval.glue fine-tunes encoders: give one of those")
+        most = max_positions(source.config)
+        if most is not None and self.protocol.max_length > most:
+            raise BadRequest(f"--max-length {self.protocol.max_length} is more than {source.name} holds; give {most}")
+        return source
+
+    @cached_property
+    def rank(self) -> int:
+        """LoRA's: as asked, of equal budget, or the paper's for the model."""
+        if self.budget == "params":
+            return equal_rank(self.source, self.kept)
+        preset = self.source.preset
+        return self.lora_rank or (preset.lora_rank if preset else _DEFAULT_RANK)
+
+    def rates(self, task: str) -> tuple[float, ...]:
+        """The learning rates that every method of a task chooses from."""
+        if self.lr is not None:
+            return self.lr
+        return (self._published(task)[1],) if self.protocol.name == "paper" else (_DEFAULT_RATE,)
+
+    def protocol_of(self, task: str) -> Protocol:
+        """The protocol with the task's batch size."""
+        if self.batch_size is None and self.protocol.name == "paper":
+            return self.protocol.with_words(batch_size=self._published(task)[0])
+        return self.protocol.with_words(batch_size=self.batch_size)
+
+    def _published(self, task: str) -> tuple[int, float]:
+        """The paper's batch size and rate; BadRequest where it gives none."""
+        preset = self.source.preset
+        if preset is None or (preset.name, task) not in PAPER_SETTINGS:
+            raise BadRequest(
+                f"the paper gives no batch and rate for {self.model} on {task}; give --lr X and --batch-size N"
+            )
+        return PAPER_SETTINGS[preset.name, task]
+
+    def _subject(self, task: str, seed: int) -> Subject:
+        return Subject(
+            model=self.model,
+            random_weights=self.random_weights,
+            tokenizer=self.tokenizer,
+            task=task,
+            data_dir=self.data_dir,
+            limit=self.limit,
+            dropout=self.protocol.dropout,
+            seed=seed,
+        )
+
+    def cell(self, task: str, method: str, *, seed: int, lr: float, scored_on: ScoredOn = "reported") -> Cell:
+        """One run."""
+        return Cell(
+            subject=self._subject(task, seed),
+            method=method,
+            lr=lr,
+            kept=self.kept,
+            lora_rank=self.rank,
+            trainable=self.trainable,
+            protocol=self.protocol_of(task),
+            calibration_steps=self.calibration_steps,
+            scored_on=scored_on,
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+    def trials(self, task: str, method: str) -> list[Cell]:
+        """A run a rate, as many for every method; none where there is nothing to choose."""
+        rates = self.rates(task)
+        if len(rates) == 1:
+            return []
+        return [self.cell(task, method, seed=TRIAL_SEED, lr=rate, scored_on="held out") for rate in rates]
+
+    def runs(self, task: str, method: str, lr: float) -> list[Cell]:
+        """The reported runs, one a seed."""
+        return [self.cell(task, method, seed=self.seed + at, lr=lr) for at in range(self.seeds)]
+
+    def config(self) -> dict[str, Any]:
+        """JSON types, for the record."""
+        told = asdict(self)
+        told["data_dir"] = None if self.data_dir is None else str(self.data_dir)
+        told.pop("device")
+        return {**told, "lora_rank": self.rank}
+
+
+def choose(trials: Sequence[Cell], records: Mapping[Cell, Record]) -> float | None:
+    """The rate of the best trial: highest score on the held-out slice, of equals the lower loss; None if all failed."""
+    told = {cell.lr: records[cell].result["splits"]["held out"] for cell in trials if records[cell].status is Status.OK}
+    return max(told, key=lambda rate: (told[rate]["headline"], -told[rate]["loss"]), default=None)

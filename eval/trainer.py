@@ -1,0 +1,109 @@
+"""The Hugging Face Trainer, made repeatable: seeded batches, whole checkpoints, no loss that is not a number."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import Trainer
+from transformers.trainer_pt_utils import get_length_grouped_indices
+from transformers.trainer_utils import get_last_checkpoint
+
+from bench.train import finite
+from sparsegrad.trainer import SparseGradTrainerMixin
+
+__all__ = ["SeededSampler", "TaskTrainer", "latest_checkpoint"]
+
+_WEIGHTS = "state.pt"
+_STATE = "trainer_state.json"
+
+
+class SeededSampler(Sampler[int]):
+    """An order that seed and epoch alone decide, so that a resumed run meets the batches it would have met.
+
+    (The Trainer's length-grouped sampler draws from the global generator, which stands elsewhere after a resume.)
+
+    Arguments:
+        lengths: in tokens; where `group`, examples of like length follow each other, the longest first.
+        batch_size: examples an update.
+    """
+
+    def __init__(self, lengths: Sequence[int], *, batch_size: int, seed: int, group: bool) -> None:
+        self.lengths = list(lengths)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.group = group
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by accelerate at the start of each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if self.group:
+            yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
+        else:
+            yield from torch.randperm(len(self.lengths), generator=generator).tolist()
+
+
+class TaskTrainer(SparseGradTrainerMixin, Trainer):
+    """Trains whatever `Method.prepare` made, the same way for every method."""
+
+    # A classifier takes **kwargs but averages over its own batch: without this word the Trainer believes the loss to be
+    # divided by the examples of the whole update, and accumulated backwards would add up to a multiple of it.
+    loss_is_scaled_for_ga = False
+
+    def __init__(self, *args: Any, sampler: SeededSampler, **words: Any) -> None:
+        super().__init__(*args, **words)
+        self._sampler = sampler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
+        return self._sampler
+
+    def training_step(self, *args: Any, **words: Any) -> Tensor:
+        """As the Trainer's; LossNotFinite where the loss is none (the Trainer would average it away in its log)."""
+        loss: Tensor = super().training_step(*args, **words)
+        finite(loss)
+        return loss
+
+    # A checkpoint holds the whole state_dict, for each method alike: peft's own leaves the trained head out.
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        assert self.model is not None
+        torch.save(self.model.state_dict() if state_dict is None else state_dict, folder / _WEIGHTS)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        state = torch.load(Path(resume_from_checkpoint) / _WEIGHTS, map_location="cpu", weights_only=True)
+        into = model or self.model
+        assert into is not None
+        into.load_state_dict(state)
+
+    def _load_best_model(self) -> None:
+        assert self.state.best_model_checkpoint is not None
+        self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def latest_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint under `folder`; those that a kill cut short are removed.
+
+    The Trainer writes its state last: where that can be read, the rest is there.
+    """
+    while folder.is_dir() and (found := get_last_checkpoint(str(folder))) is not None:
+        try:
+            json.loads((Path(found) / _STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            shutil.rmtree(found)
+        else:
+            return found
+    return None
