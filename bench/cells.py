@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +23,7 @@ from sparsegrad.methods import METHODS, Method
 
 # What one method's peak does not depend on, and what the bases do not.
 _NOT_OF_PEAK = ("methods",)
-_NOT_OF_CALIBRATION = ("methods", "kept", "lora_rank", "trainable", "lr")
+_NOT_OF_CALIBRATION = ("methods", "kept", "core", "lora_rank", "trainable", "lr")
 # The first step makes Adam's state, the second peaks with it; a second calibration batch likewise finds the Grams made.
 _PEAK_STEPS = 2
 
@@ -93,49 +93,65 @@ class Desk:
         started = datetime.now(UTC)
         return self.file(kind, config, started, run_fresh(function, *args))
 
-    def calibration_config(self) -> dict[str, Any]:
-        """What the bases depend on."""
-        return self.request.config(*_NOT_OF_CALIBRATION)
+    def calibration_config(self, method: Method) -> dict[str, Any] | None:
+        """What the method's bases depend on; None where it needs none."""
+        options = method.calibration(self.request.settings(self.workload))
+        return None if options is None else {**self.request.config(*_NOT_OF_CALIBRATION), "calibration": options}
 
     def peak_config(self, method: str) -> dict[str, Any]:
         """What one method's peak depends on."""
         return {"method": method, **self.request.config(*_NOT_OF_PEAK)}
 
-    def bases_file(self) -> Path:
-        """Where this run's bases are kept, so that a rerun need not calibrate again."""
-        return self.store.folder / "bases" / f"{self.key('calibration', self.calibration_config())}.safetensors"
+    def bases_file(self, method: Method) -> Path | None:
+        """Where the method's bases are kept, so that a rerun need not calibrate again; None where it needs none."""
+        config = self.calibration_config(method)
+        return (
+            None if config is None else self.store.folder / "bases" / f"{self.key('calibration', config)}.safetensors"
+        )
 
-    def calibration(self) -> Record:
-        """Calibrate, or find it done: its record, the bases in ``bases_file``."""
-        path = self.bases_file()
-        known = self.known("calibration", self.calibration_config())
+    def calibrations(self, methods: Sequence[Method], told: Callable[[str], None]) -> dict[str, Record]:
+        """Method name -> the record of its calibration, made or found; methods with equal wishes share one."""
+        by_file: dict[Path, Record] = {}
+        records = {}
+        for method in methods:
+            path = self.bases_file(method)
+            if path is None:
+                continue
+            if path not in by_file:
+                told(f"calibration: {method.basis}")
+                by_file[path] = self._calibration(method, path)
+            records[method.name] = by_file[path]
+        return records
+
+    def _calibration(self, method: Method, path: Path) -> Record:
+        config = self.calibration_config(method)
+        assert config is not None
+        known = self.known("calibration", config)
         if known is not None and path.is_file():
             return known
         started = datetime.now(UTC)
-        outcome = run_fresh(measure_calibration, self.request, path)
-        return self.file("calibration", self.calibration_config(), started, outcome)
+        return self.file(
+            "calibration", config, started, run_fresh(measure_calibration, self.request, method.name, path)
+        )
 
     def peak(self, method: Method, calibration: Record | None) -> Record:
         """One method's peak memory, from a fresh process; where its bases could not be made, that is its record."""
         config = self.peak_config(method.name)
-        if method.basis != "shared" or calibration is None:
-            return self.cell("peak", config, measure_peak, self.request, method.name, None)
-        if calibration.status is Status.OK:
-            return self.cell("peak", config, measure_peak, self.request, method.name, self.bases_file())
+        if calibration is None or calibration.status is Status.OK:
+            return self.cell("peak", config, measure_peak, self.request, method.name, self.bases_file(method))
         reason = f"no bases, calibration: {calibration.reason}"
         return self.file("peak", config, datetime.now(UTC), Outcome(status=calibration.status, reason=reason))
 
 
-def measure_calibration(request: Request, path: Path) -> dict[str, Any]:
-    """Time a calibration and write its bases to ``path``; then the peak memory of one of two batches.
+def measure_calibration(request: Request, method: str, path: Path) -> dict[str, Any]:
+    """Time a method's calibration and write its bases to ``path``; then the peak memory of one of two batches.
 
     The peak does not grow with the number of batches: gradients are folded into the Gram matrices one at a time.
     """
     workload = request.workload()
     model = request.fresh_model(workload)
     options: dict[str, Any] = {
-        "targets": workload.targets,
-        "every": workload.every,
+        **(METHODS[method].calibration(request.settings(workload)) or {}),
         "model_name": workload.description["model"],
         "data_name": workload.name,
     }
@@ -150,7 +166,8 @@ def measure_calibration(request: Request, path: Path) -> dict[str, Any]:
         instrument.mark("start")
         calibrate(model, workload.calibration_batches, steps, **options)
         instrument.mark("calibration")
-    return {"calibration_s": seconds, "steps": request.calibration_steps, **instrument.read().as_json()}
+    told = {"calibration_s": seconds, "steps": request.calibration_steps, "basis": bases.kind}
+    return {**told, "bases_bytes": path.stat().st_size, **instrument.read().as_json()}
 
 
 def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
@@ -170,6 +187,7 @@ def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str,
     return {
         "trainable_parameters": prepared.trainable_parameters,
         "updated_parameters": prepared.updated_parameters,
+        "adapter_bytes": prepared.adapter_bytes,
         "steps": _PEAK_STEPS,
         **instrument.read().as_json(),
     }

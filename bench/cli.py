@@ -69,6 +69,9 @@ def add_method_words(parser: Parser) -> None:
                        "all; full and frozen are rows of every table)")  # fmt: skip
     group.add_argument("--kept", default="0.01", metavar="K", help="entries of each layer's gradient kept a step: a "
                        "count (22000) or a share (0.01, 1%%) (default: %(default)s)")  # fmt: skip
+    group.add_argument("--core", type=int, nargs=2, metavar=("R", "C"), help="rows and columns of the "
+                       "rotated space that a fixed support lies in (default: the smallest square with a side divisible "
+                       "by 32 that holds --kept)")  # fmt: skip
     group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the paper's for the preset, else 7)")
     group.add_argument("--trainable", choices=("mlp", "all"), default="mlp", help="mlp: MLP linears and classification "
                        "head; all: everything else trains too, dense (the paper) (default: %(default)s)")  # fmt: skip
@@ -112,6 +115,7 @@ def request_of(args: argparse.Namespace) -> Request:
         trainable=args.trainable,
         methods=tuple(dict.fromkeys(args.methods)),
         kept=parse_kept(args.kept),
+        core=None if args.core is None else (args.core[0], args.core[1]),
         lora_rank=args.lora_rank,
         lr=args.lr,
         calibration_steps=args.calibration_steps,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -21,11 +23,11 @@ _ZERO_ROW_BATCHES = 4
 
 
 def enter(
-    desk: Desk, methods: Sequence[Method], calibration: Record | None, peaks: Mapping[str, Record]
+    desk: Desk, methods: Sequence[Method], calibrations: Mapping[str, Record], peaks: Mapping[str, Record]
 ) -> list[Contestant]:
     """A contestant a method, then the baseline's twin. One that cannot be made enters as failed, with its reason."""
     park = not fit_together(peaks, desk.request.place())
-    bases = Bases.load(desk.bases_file()) if calibration is not None and calibration.status is Status.OK else None
+    load = cache(Bases.load)  # methods share a file
     entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
     contestants = []
     for name, method in entries:
@@ -35,7 +37,7 @@ def enter(
             contestant = Contestant(name=name, device=desk.request.place())
             contestant.fail(Status.OOM, f"{need:,} bytes to park the model on the host, {free:,} free: fewer --methods")
         else:
-            contestant = _prepared(desk, name, method, calibration, bases, park)
+            contestant = _prepared(desk, name, method, calibrations.get(method.name), load, park)
         contestants.append(contestant)
     return contestants
 
@@ -45,13 +47,15 @@ def _host_bytes_free() -> int:
 
 
 def _prepared(
-    desk: Desk, name: str, method: Method, calibration: Record | None, bases: Bases | None, park: bool
+    desk: Desk, name: str, method: Method, calibration: Record | None, load: Callable[[Path], Bases], park: bool
 ) -> Contestant:
     contestant = Contestant(name=name, device=desk.request.place(), park=park, seed=desk.request.seed)
-    if method.basis == "shared" and calibration is not None and bases is None:
+    if calibration is not None and calibration.status is not Status.OK:
         contestant.fail(calibration.status, f"no bases, calibration: {calibration.reason}")
         return contestant
     try:
+        file = desk.bases_file(method)
+        bases = None if file is None else load(file)
         model = desk.request.fresh_model(desk.workload)
         _wait_for(contestant.device)
         started = time.perf_counter()

@@ -40,6 +40,7 @@ class Request:
     trainable: str
     methods: tuple[str, ...]
     kept: int | float
+    core: tuple[int, int] | None = None
     lora_rank: int | None
     lr: float
     calibration_steps: int
@@ -86,12 +87,14 @@ class Request:
         """What every method is given. One backward a step, so no accumulation buffer."""
         return Settings(
             kept=self.kept,
+            core=self.core,
             lora_rank=workload.lora_rank if self.lora_rank is None else self.lora_rank,
             trainable=self.trainable,  # type: ignore[arg-type]
             targets=workload.targets,
             every=workload.every,
             lr=self.lr,
             accumulate=False,
+            seed=self.seed,
         )
 
     def place(self) -> torch.device:
@@ -108,7 +111,7 @@ class Request:
     def prepare(self, method: Method, model: nn.Module, workload: Workload, bases: Bases | None) -> Prepared:
         """``model`` with the method in it. Seeded: LoRA's and dropout's draws are the same each time."""
         torch.manual_seed(self.seed)
-        return method.prepare(model, self.settings(workload), bases if method.basis == "shared" else None)
+        return method.prepare(model, self.settings(workload), bases)
 
     def chosen(self) -> list[Method]:
         """The methods, with those that are rows of every table, in the registry's order."""
@@ -149,14 +152,18 @@ def resolve_device(name: str) -> str:
 
 
 def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:
-    """BadRequest where a layer has fewer entries than ``--kept``, before anything long is run."""
+    """BadRequest where ``--kept`` or ``--core`` does not fit a layer, before anything long is run."""
     from sparsegrad import SparseGradError
+    from sparsegrad.core import check_core
     from sparsegrad.roles import find_targets, shape_of
     from sparsegrad.support import resolve_kept
 
     try:
         for target in find_targets(model, targets=workload.targets, every=workload.every):
             out, inner = shape_of(target.module)
-            resolve_kept(request.kept, out * inner, layer=target.name)
+            kept = resolve_kept(request.kept, out * inner, layer=target.name)
+            if request.core is not None:
+                check_core(request.core, kept, out, inner, layer=target.name)
     except SparseGradError as error:
-        raise BadRequest(f"--kept {request.kept}: {error}") from None
+        words = f"--kept {request.kept}" + ("" if request.core is None else " --core {} {}".format(*request.core))
+        raise BadRequest(f"{words}: {error}") from None

@@ -25,26 +25,29 @@ def speed_ratio(baseline: Sequence[float], samples: Sequence[float]) -> RatioInt
 def result(
     contestants: Sequence[Contestant],
     peaks: Mapping[str, Record],
-    calibration: Record | None,
+    calibrations: Mapping[str, Record],
     zero_row_share: float | None,
 ) -> dict[str, Any]:
-    """Everything the speed record holds: rows, the A/A pair, pairs of equal mathematics, raw samples."""
+    """Everything the speed record holds: rows, the A/A pair, pairs of methods, raw samples.
+
+    ``peaks`` and ``calibrations``: records by method name.
+    """
     by_name = {contestant.name: contestant for contestant in contestants}
     baseline = by_name[BASELINE].samples_ms
     twin = by_name[SECOND_BASELINE].samples_ms
     comparable = by_name[BASELINE].failure is None and by_name[SECOND_BASELINE].failure is None and bool(baseline)
     aa = speed_ratio(baseline, twin) if comparable else None
     rows = [
-        _row(contestant, peaks.get(name), calibration, by_name[BASELINE], peaks.get(BASELINE), aa)
+        _row(contestant, peaks.get(name), calibrations.get(name), by_name[BASELINE], peaks.get(BASELINE), aa)
         for name, contestant in by_name.items()
         if name != SECOND_BASELINE
     ]
     return {
         "rows": rows,
         "aa": _second_baseline(by_name[SECOND_BASELINE], aa),
-        "same_mathematics": _pairs(by_name),
+        "pairs": _pairs(by_name, peaks),
         "zero_row_share": zero_row_share,
-        "calibration": None if calibration is None else _calibration(calibration),
+        "calibrations": [_calibration(record) for record in {r.key: r for r in calibrations.values()}.values()],
     }
 
 
@@ -78,9 +81,7 @@ def _row(
     full = baseline_peak.result if baseline_peak is not None and baseline_peak.status is Status.OK else {}
     # Without the A/A pair nothing tells a difference from noise.
     told = None if ratio is None else verdict(ratio, noise_floor(aa)) if aa is not None else "~"
-    setup = (
-        _calibration(calibration) if calibration is not None and METHODS[contestant.name].basis == "shared" else None
-    )
+    setup = None if calibration is None else _calibration(calibration)
     return {
         "method": contestant.name,
         "status": str(status),
@@ -89,6 +90,7 @@ def _row(
         "ratio_to_full": None if ratio is None else ratio.as_json(),
         "verdict": told,
         "step_ms": step_ms,
+        "tokens_per_s": 1e3 * sum(contestant.rounds_tokens) / sum(samples) if timed else None,
         **{f"{phase}_ms": fmean(s[phase] for s in contestant.rounds_ms) if timed else None for phase in PHASES},
         "peak_bytes": read.get("peak_bytes"),
         "peak_instrument": read.get("instrument"),
@@ -98,6 +100,7 @@ def _row(
         "peak_ratio_to_full": read["peak_bytes"] / full["peak_bytes"] if read and full else None,
         "trainable_parameters": read.get("trainable_parameters"),
         "updated_parameters": read.get("updated_parameters"),
+        "adapter_bytes": read.get("adapter_bytes"),
         "kept_entries": contestant.kept_entries,
         "convert_s": contestant.convert_s,
         "calibration_s": None if setup is None else setup["calibration_s"],
@@ -135,26 +138,37 @@ def _calibration(record: Record) -> dict[str, Any]:
     return {
         "status": str(record.status),
         "reason": record.reason,
-        **{name: record.result.get(name) for name in ("calibration_s", "steps", "peak_bytes", "instrument")},
+        **{name: record.result.get(name) for name in ("basis", "calibration_s", "steps", "peak_bytes", "instrument")},
     }
 
 
-def _pairs(by_name: Mapping[str, Contestant]) -> list[dict[str, Any]]:
-    """Methods that compute the same numbers in another way: speed ratio, and how far their losses part."""
+def _pairs(by_name: Mapping[str, Contestant], peaks: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """Each method beside those that its claims are made against (``Method.beside``)."""
     pairs = []
     for name, contestant in by_name.items():
         method = METHODS.get(name)
-        other = by_name.get(method.same_as or "") if method else None
-        if other is None or contestant.failure is not None or other.failure is not None or not contestant.rounds_ms:
-            continue
-        gaps = [abs(a - b) for a, b in zip(contestant.losses, other.losses, strict=True)]
-        pairs.append(
-            {
-                "method": name,
-                "over": other.name,
-                "speed_ratio": speed_ratio(other.samples_ms, contestant.samples_ms).as_json(),
-                "largest_loss_difference": max(gaps),
-                "steps": len(gaps),
-            }
-        )
+        for other in (by_name[known] for known in (method.beside if method else ()) if known in by_name):
+            if contestant.failure is None and other.failure is None and contestant.rounds_ms:
+                same = method is not None and method.same_as == other.name
+                pairs.append(
+                    {
+                        "method": name,
+                        "over": other.name,
+                        "speed_ratio": speed_ratio(other.samples_ms, contestant.samples_ms).as_json(),
+                        "peak_ratio": _peak_ratio(peaks.get(name), peaks.get(other.name)),
+                        "largest_loss_difference": _largest_gap(contestant, other) if same else None,
+                        "steps": len(contestant.losses),
+                    }
+                )
     return pairs
+
+
+def _peak_ratio(peak: Record | None, other: Record | None) -> float | None:
+    if peak is None or other is None or peak.status is not Status.OK or other.status is not Status.OK:
+        return None
+    return peak.result["peak_bytes"] / other.result["peak_bytes"]
+
+
+def _largest_gap(a: Contestant, b: Contestant) -> float:
+    """How far the losses of two ways to compute the same numbers part."""
+    return max(abs(x - y) for x, y in zip(a.losses, b.losses, strict=True))

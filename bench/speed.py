@@ -98,22 +98,23 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
     started = datetime.now(UTC)
     contestants: list[Contestant] = []
     with progress_bar(quiet=args.quiet) as progress:
-        # Units: calibration, peaks, then warm-up and rounds for each contestant (the baseline twice).
-        task = progress.add_task("calibration", total=1 + len(methods) + (1 + args.rounds) * (len(methods) + 1))
+        # Units: calibrations, peaks, then warm-up and rounds for each contestant (the baseline twice).
+        files = {desk.bases_file(method) for method in methods} - {None}
+        units = len(files) + len(methods) + (1 + args.rounds) * (len(methods) + 1)
+        task = progress.add_task("starting", total=units)
 
         def told(what: str) -> None:
             progress.update(task, description=what)
             progress.advance(task)
 
         try:
-            calibration = desk.calibration() if any(method.basis == "shared" for method in methods) else None
-            told("peak memory")
+            calibrations = desk.calibrations(methods, told)
             peaks = {}
             for method in methods:
-                peaks[method.name] = desk.peak(method, calibration)
+                peaks[method.name] = desk.peak(method, calibrations.get(method.name))
                 told(f"peak memory: {method.name}")
             started = datetime.now(UTC)
-            contestants = enter(desk, methods, calibration, peaks)
+            contestants = enter(desk, methods, calibrations, peaks)
             share = zero_row_share(desk, contestants[-1])
             interleave(
                 contestants,
@@ -128,7 +129,7 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
             reason = "interrupted by the user"
             desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
             raise
-    value = result(contestants, peaks, calibration, share)
+    value = result(contestants, peaks, calibrations, share)
     bad = [row for row in (*value["rows"], value["aa"]) if row["status"] != "ok"]
     status = Status(bad[0]["status"]) if bad else Status.OK
     why = "; ".join(f"{row['method']}: {row['reason']}" for row in bad) or None
@@ -138,9 +139,10 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
 def _dry_run(desk: Desk, record: Record | None, *, as_json: bool) -> int:
     methods = desk.request.chosen()
     cells = {}
-    if any(method.basis == "shared" for method in methods):
-        known = desk.known("calibration", desk.calibration_config())
-        cells[f"calibration ({desk.request.calibration_steps} batches)"] = _state(known)
+    for method in methods:
+        if (config := desk.calibration_config(method)) is not None:
+            known = desk.known("calibration", config)
+            cells[f"calibration, {method.basis} ({desk.request.calibration_steps} batches)"] = _state(known)
     for method in methods:
         cells[f"peak memory of {method.name}"] = _state(desk.known("peak", desk.peak_config(method.name)))
     cells[f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}"] = _state(record)

@@ -20,7 +20,18 @@ def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None
     """Table and footnotes on ``console``."""
     table = Table(title=Text(title), title_justify="left", pad_edge=False)
     table.add_column("method", no_wrap=True)
-    for name in ("steps/s", "speed vs full", "fwd + bwd + opt, ms", "peak", "vs full", "trainable", "updated", "setup"):
+    for name in (
+        "steps/s",
+        "speed vs full",
+        "tokens/s",
+        "fwd + bwd + opt, ms",
+        "peak",
+        "vs full",
+        "trainable",
+        "updated",
+        "adapter",
+        "setup",
+    ):
         table.add_column(name, justify="right", no_wrap=True)
     for row in result["rows"]:
         table.add_row(*(Text(cell) for cell in _cells(row)))
@@ -34,16 +45,22 @@ def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     if row["steps_per_s"] is None:
-        speed = [row["status"], "", ""]
+        speed = [row["status"], "", "", ""]
     else:
         phases = " + ".join(f"{row[f'{phase}_ms']:.0f}" for phase in ("forward", "backward", "optimizer"))
         itself = row["method"] == BASELINE and row["ratio_to_full"] is not None
-        speed = [rate(row["steps_per_s"]), "1" if itself else ratio(row["ratio_to_full"], row["verdict"]), phases]
+        speed = [
+            rate(row["steps_per_s"]),
+            "1" if itself else ratio(row["ratio_to_full"], row["verdict"]),
+            rate(row["tokens_per_s"]),
+            phases,
+        ]
     peak = [row["status"], ""] if row["peak_bytes"] is None else [mebibytes(row["peak_bytes"]), ""]
     if row["peak_ratio_to_full"] is not None:
         peak[1] = f"{row['peak_ratio_to_full']:.2f}x"
     counts = [count(row["trainable_parameters"]), count(row["updated_parameters"])]
-    return [row["method"], *speed, *peak, *counts, _setup(row)]
+    adapter = "n/a" if row["adapter_bytes"] is None else mebibytes(row["adapter_bytes"])
+    return [row["method"], *speed, *peak, *counts, adapter, _setup(row)]
 
 
 def ratio(interval: Mapping[str, Any] | None, told: str | None = None) -> str:
@@ -73,8 +90,8 @@ def rate(steps_per_s: float) -> str:
 
 
 def mebibytes(amount: float) -> str:
-    """``812 MiB``."""
-    return f"{amount / _MIB:,.0f} MiB"
+    """``812 MiB``; below ten a figure more, ``0.6 MiB``."""
+    return f"{amount / _MIB:,.{1 if 0 < amount < 10 * _MIB else 0}f} MiB"
 
 
 def count(number: int | None) -> str:
@@ -85,6 +102,17 @@ def count(number: int | None) -> str:
         if number >= 0.9995 * scale:  # what rounds to the next unit is told in it
             return f"{number / scale:.3g}{unit}"
     return str(number)
+
+
+def _pair(pair: Mapping[str, Any], aa: Mapping[str, Any] | None) -> str:
+    """One line on a method beside another."""
+    speed = ratio(pair["speed_ratio"], _in_noise(pair["speed_ratio"], aa))
+    told = f"{pair['method']} over {pair['over']}: {speed} the speed"
+    if pair["peak_ratio"] is not None:
+        told += f", {pair['peak_ratio']:.2f}x the peak"
+    if pair["largest_loss_difference"] is not None:
+        told += f"; losses within {pair['largest_loss_difference']:.1e} over {pair['steps']} steps"
+    return f"{told}."
 
 
 def _setup(row: Mapping[str, Any]) -> str:
@@ -101,7 +129,10 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     rows, pair_of_full = result["rows"], result["aa"]
     aa = None if pair_of_full["mean"] is None else pair_of_full
     rounds = max((len(row["samples_ms"]) for row in rows), default=0)
-    notes = [f"[low, high]: 95% CI of the ratio over {rounds} paired rounds. trainable, updated: parameters (a step)."]
+    notes = [
+        f"[low, high]: 95% CI of the ratio over {rounds} paired rounds. tokens/s: padding not counted.",
+        "trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.",
+    ]
     if aa is not None:
         notes.append(f"A/A: full against itself {ratio(aa)}; ~ marks what is not told apart from that.")
     elif pair_of_full["status"] != "ok":
@@ -113,12 +144,12 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size)"}
     notes += [f"peak: {meaning.get(name, name)}, each method in a fresh process." for name in sorted(instruments)]
-    if (told := result["calibration"]) is not None:
+    for told in result["calibrations"]:
         if told["status"] == "ok":
             spent = f"{told['calibration_s']:.1f} s for {told['steps']} batches, peak {mebibytes(told['peak_bytes'])}."
+            notes.append(f"calibration, {told['basis']} bases: {spent}")
         else:
-            spent = f"{told['status']}: {told['reason']}"
-        notes.append(f"calibration: {spent}")
+            notes.append(f"calibration: {told['status']}: {told['reason']}")
     tokenizer = result["workload"]["tokenizer"]
     if tokenizer is not None and "stand-in" in tokenizer:
         notes.append(f"tokens: {tokenizer}: lengths are roughly the text's, ids are not.")
@@ -130,11 +161,6 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
             span = f"{seen['least']:,} to {seen['most']:,}" if seen["least"] < seen["most"] else f"{seen['most']:,}"
             kept.setdefault(f"{span} entries kept a step in each of {seen['layers']} layers", []).append(row["method"])
     notes += [f"{told}: {', '.join(names)}." for told, names in kept.items()]
-    for pair in result["same_mathematics"]:
-        speed = ratio(pair["speed_ratio"], _in_noise(pair["speed_ratio"], aa))
-        notes.append(
-            f"{pair['method']} over {pair['over']}: {speed} the speed; losses within "
-            f"{pair['largest_loss_difference']:.1e} over {pair['steps']} steps."
-        )
+    notes += [_pair(pair, aa) for pair in result["pairs"]]
     notes += [f"{row['method']}: {row['status']}: {row['reason']}" for row in rows if row["status"] != "ok"]
     return notes

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bench.fresh import Outcome, failure
 from bench.record import Status
-from bench.train import PHASES, finite, to_device, train_step
+from bench.train import PHASES, finite, real_tokens, to_device, train_step
 from sparsegrad.methods import Prepared
 
 
@@ -51,7 +51,8 @@ class Contestant:
     """A prepared method in the ring: its own batch counter, losses of every step, samples of each timed turn.
 
     ``convert_s``: seconds to put the method into its model. ``kept_entries``: COO entries a layer, seen in warm-up.
-    ``rounds_ms``: one mapping phase -> mean milliseconds a step, for each round. ``failure``: why it left, if it did.
+    ``rounds_ms``: one mapping phase -> mean milliseconds a step, for each round; ``rounds_tokens``: real tokens a step
+    in it, padding not counted. ``failure``: why it left, if it did.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Contestant:
     steps: int = 0
     losses: list[float] = field(default_factory=list)
     rounds_ms: list[dict[str, float]] = field(default_factory=list)
+    rounds_tokens: list[float] = field(default_factory=list)
     failure: Outcome | None = None
 
     def fail(self, status: Status, reason: str | None) -> None:
@@ -84,7 +86,7 @@ class Contestant:
         Each step is seeded by its number, so that dropout draws the same masks for every contestant.
         """
         watch = Stopwatch(self.device)
-        laps = []
+        laps, tokens = [], []
         if self.park:
             place(self.prepared, self.device)
             steps += 1  # the first after parking pays for memory that the others still hold, and is not counted
@@ -93,10 +95,12 @@ class Contestant:
             torch.manual_seed(self.seed + self.steps)
             loss = train_step(self.prepared, batch, watch, *(() if timed else (_KeptEntries(self),)))
             laps.append(watch.read_ms())
+            tokens.append(real_tokens(batch))
             self.losses.append(finite(loss))
             self.steps += 1
         if timed:
             counted = laps[1:] if self.park else laps
+            self.rounds_tokens.append(fmean(tokens[1:] if self.park else tokens))
             self.rounds_ms.append({phase: fmean(lap[phase] for lap in counted) for phase in PHASES})
         if self.park:
             place(self.prepared, torch.device("cpu"))

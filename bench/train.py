@@ -76,6 +76,12 @@ def zero_rows(model: nn.Module, modules: list[nn.Module], batch: Mapping[str, Te
     return counts
 
 
+def real_tokens(batch: Mapping[str, Tensor]) -> int:
+    """Tokens of the batch that are not padding."""
+    mask = batch.get("attention_mask")
+    return int(batch["input_ids"].numel() if mask is None else mask.sum())
+
+
 def to_device(batch: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     """The batch on the device."""
     return {name: tensor.to(device) for name, tensor in batch.items()}

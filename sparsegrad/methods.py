@@ -91,7 +91,7 @@ class Method:
     ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (:meth:`calibration`).
     ``file``: the tensors its adapter file holds for the tuned linears.
     ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
-    another way.
+    another way. ``beside``: the methods that claims about it are made against.
     """
 
     name: str
@@ -102,6 +102,7 @@ class Method:
     file: Kept = _trained
     trains: bool = True
     same_as: str | None = None
+    beside: tuple[str, ...] = ()
 
     def calibration(self, settings: Settings) -> dict[str, Any] | None:
         """The options of ``calibrate`` that its bases want, JSON types; None where there is nothing to calibrate."""
@@ -271,6 +272,7 @@ _ALL = (
         basis="shared",
         apply=_sparsegrad("sd"),
         same_as="sparsegrad-regular",
+        beside=("sparsegrad-regular",),
     ),
     Method(
         name="sparsegrad-planned",
@@ -278,6 +280,7 @@ _ALL = (
         basis="shared",
         apply=_sparsegrad("planned"),
         same_as="sparsegrad-regular",
+        beside=("sparsegrad-regular", "sparsegrad-sd"),
     ),
     Method(
         name="sparsegrad-compact",
@@ -286,6 +289,7 @@ _ALL = (
         fixed=True,
         apply=_compact,
         file=lambda model: layer_tensors(compact_layers(model)).values(),
+        beside=("lora", "frozen-drop", "frozen"),
     ),
     Method(
         name="frozen",

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .errors import SparseGradError
@@ -46,6 +47,8 @@ def shira(model: nn.Module, found: list[Target], rank: int, seed: int) -> nn.Mod
 
     if is_transposed(found[0].module):
         raise SparseGradError(f"shira: {found[0].name} is a Conv1D, and peft's SHiRA takes nn.Linear alone")
+    # The default, said outright: torch warns at every first sparse tensor where nobody has chosen.
+    torch.sparse.check_sparse_tensor_invariants.disable()
     return _wrapped(model, ShiraConfig(r=rank, random_seed=seed, target_modules=[target.name for target in found]))
 
 
