@@ -11,7 +11,7 @@ from rich.text import Text
 
 from eval.mtbench.hostile import markdown_cell, one_line
 
-__all__ = ["as_markdown", "notes", "print_result", "tables"]
+__all__ = ["as_markdown", "calibration_table", "notes", "print_result", "print_tables", "tables"]
 
 Rows = list[list[str]]
 
@@ -57,9 +57,33 @@ def as_markdown(result: dict[str, Any]) -> str:
     return "\n".join([*parts, "", "Answers side by side: [answers.md](answers.md)", ""])
 
 
+def calibration_table(result: dict[str, Any]) -> tuple[str, Rows]:
+    """The one table of a calibration: how far the judge is from the scores that were known."""
+    heading = ["", "known mean", "judge's mean", "bias", "mean absolute error", "rank correlation", "ratings"]
+    told = {"all": result["all"], **{f"turn {turn}": own for turn, own in result["turns"].items()}}
+    rows = [
+        [
+            name,
+            _number(own["known_mean"]),
+            _number(own["new_mean"]),
+            _interval(own["bias"], signed=True),
+            _interval(own["mean_absolute_error"]),
+            _interval(own["rank_correlation"]),
+            str(own["ratings"]),
+        ]
+        for name, own in told.items()
+    ]
+    return "Against known scores, with 95% confidence intervals over questions", [heading, *rows]
+
+
 def print_result(console: Console, result: dict[str, Any]) -> None:
-    """Tables and notes on ``console``; a figure is never cut, long lines run on."""
-    for title, (heading, *rows) in tables(result):
+    """Tables and notes of a report on ``console``."""
+    print_tables(console, tables(result), notes(result))
+
+
+def print_tables(console: Console, told: Iterable[tuple[str, Rows]], lines: Iterable[str]) -> None:
+    """A figure is never cut: tables too wide for a narrow terminal run on."""
+    for title, (heading, *rows) in told:
         table = Table(title=Text(title), title_justify="left", pad_edge=False)
         for place, name in enumerate(heading):
             table.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=True)
@@ -68,8 +92,8 @@ def print_result(console: Console, result: dict[str, Any]) -> None:
         needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
         console.width = max(console.width, needed)
         console.print(table)
-    for note in notes(result):
-        console.print(Text(note), soft_wrap=True)
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
 
 
 def _score_row(model: dict[str, Any], turns: Sequence[str]) -> list[str]:
@@ -90,7 +114,10 @@ def _difference_row(told: dict[str, Any]) -> list[str]:
 
 
 def _counted(model: dict[str, Any]) -> Iterable[tuple[int, str]]:
-    yield model["flagged"], f"judgments of answers that carry [[n]] or the prompt's delimiters ({model['flag_note']})"
+    yield (
+        model["flagged"],
+        "judgments of answers that carry [[n]] or the prompt's delimiters (--harden neutralises them)",
+    )
     yield model["reasked"], "verdicts without a rating were asked for it once more"
     yield model["cut_by_length"], "answers were cut by the token limit"
     yield model["failed_answers"], "answers failed in generation"

@@ -9,6 +9,7 @@ from eval.mtbench.asks import Item, Plan
 from eval.mtbench.cache import ReplyCache
 from eval.mtbench.items import Ask
 from eval.mtbench.judge import Asked
+from eval.mtbench.parsing import Outcome
 from eval.mtbench.scoring import Grade, grades, reasks
 
 __all__ = ["Graded", "judge"]
@@ -24,6 +25,16 @@ class Graded:
     grades: list[Grade]
     requests: int
     stopped: str | None
+
+    @property
+    def reason(self) -> str | None:
+        """Why this is no whole run; None where every judgment had an answer and its reply."""
+        if self.stopped is not None:
+            return f"stopped: {self.stopped}"
+        open_ones = sum(grade.verdict.outcome in (Outcome.TRANSPORT, Outcome.MISSING) for grade in self.grades)
+        if open_ones:
+            return f"{open_ones} of {len(self.grades)} judgments have no answer or no reply"
+        return None
 
 
 def judge(items: Sequence[Item], plan: Plan, cache: ReplyCache, ask: Asking | None) -> Graded:

@@ -1,0 +1,99 @@
+"""The judge as a command uses it: asked live or in a batch, within a budget, or read from the replies that are kept."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.cli import progress_bar, say
+from bench.errors import BadRequest
+from eval.mtbench.asks import Item, Plan
+from eval.mtbench.budget import Budget
+from eval.mtbench.cache import ReplyCache
+from eval.mtbench.cost import Cost, estimate, price_of
+from eval.mtbench.items import Ask
+from eval.mtbench.judge import Asked, ask_all
+from eval.mtbench.protocol import Protocol
+from eval.mtbench.service import Service
+from eval.mtbench.session import Asking, Graded, judge
+
+__all__ = ["cost_line", "cost_of", "grade", "plan_of"]
+
+
+def plan_of(args: argparse.Namespace, protocol: Protocol) -> Plan:
+    """How items become requests."""
+    return Plan(
+        judge=args.judge,
+        prompts=protocol.prompts,
+        repeats=args.repeats,
+        harden=args.harden,
+        fastchat=args.fastchat_compat,
+    )
+
+
+def grade(args: argparse.Namespace, service: Service | None, plan: Plan, items: Sequence[Item]) -> Graded:
+    """Everything graded; without a service from the replies that are kept."""
+    folder = _folder(args)
+    with ReplyCache.read(folder) if service is None else ReplyCache.open(folder) as cache:
+        for damage in cache.damaged:
+            say(f"{folder}: line {damage.line} is passed over: {damage.reason}", quiet=args.quiet)
+        return judge(items, plan, cache, None if service is None else _asking(args, service, cache))
+
+
+def _folder(args: argparse.Namespace) -> Path:
+    """Where replies are kept."""
+    return Path(args.out) / "mtbench" / "replies"
+
+
+def _asking(args: argparse.Namespace, service: Service, cache: ReplyCache) -> Asking:
+    """How requests are put to ``service``; BadRequest where ``--max-cost`` is to watch a price that is not known."""
+    budget = None
+    if args.max_cost is not None:
+        price = price_of(args.judge, args.prices)
+        if price is None:
+            raise BadRequest(f"--max-cost: the price of {args.judge} is not known; give --prices FILE that has it")
+        budget = Budget(args.max_cost, price)
+
+    def ask(asks: Sequence[Ask]) -> Asked:
+        with progress_bar(quiet=args.quiet) as bar:
+            task = bar.add_task("ratings", total=len(asks))
+            if args.batch_api:
+                from eval.mtbench.batch import ask_in_batch
+
+                batch = ask_in_batch(
+                    asks,
+                    cache=cache,
+                    service=service,
+                    say=lambda line: say(line, quiet=args.quiet),
+                    progress=lambda reply: bar.advance(task),
+                )
+                return asyncio.run(batch)
+            live = ask_all(
+                asks,
+                cache=cache,
+                service=service,
+                concurrency=args.concurrency,
+                budget=budget,
+                progress=lambda reply: bar.advance(task),
+            )
+            return asyncio.run(live)
+
+    return ask
+
+
+def cost_of(args: argparse.Namespace, asks: Sequence[Ask]) -> Cost:
+    """What is still to be asked, at the price that is known."""
+    kept = ReplyCache.read(_folder(args))
+    missing = {ask.key: ask for ask in asks if (reply := kept.get(ask.key)) is None or not reply.final}
+    return estimate(list(missing.values()), price=price_of(args.judge, args.prices), batch=args.batch_api)
+
+
+def cost_line(cost: Cost) -> str:
+    """The estimate in a line; an unknown price says so."""
+    calls = f"{cost.calls:,} calls, {cost.prompt_tokens:,} prompt tokens ({cost.counted_by})"
+    if cost.price is None or cost.low_usd is None or cost.high_usd is None:
+        return f"{calls}; the judge's price is not known: give --prices FILE"
+    batch = ", Batch API" if cost.batch else ""
+    return f"{calls}; {cost.low_usd:.2f} to {cost.high_usd:.2f} USD (prices of {cost.price.date}{batch})"
