@@ -3,11 +3,13 @@
 from .bases import Bases, Basis
 from .calibrate import calibrate
 from .clip import clip_grad_norm_
+from .compact import CompactLinear
 from .convert import convert, revert
 from .errors import BasesMismatch, NonFiniteGradient, NoTargets, SparseGradError
 from .linear import SparseGradLinear
 from .optim import SparseGradOptimizer
 from .products import sparse_by_dense
+from .refresh import refresh_support
 from .rotation import Rotation
 from .storage import load, save
 
@@ -15,6 +17,7 @@ __all__ = [
     "Bases",
     "BasesMismatch",
     "Basis",
+    "CompactLinear",
     "NoTargets",
     "NonFiniteGradient",
     "Rotation",
@@ -25,6 +28,7 @@ __all__ = [
     "clip_grad_norm_",
     "convert",
     "load",
+    "refresh_support",
     "revert",
     "save",
     "sparse_by_dense",

@@ -42,6 +42,7 @@ class CompactLinear(nn.Module):
     base_fingerprint: Tensor
     carried: Tensor | None
     settled: Tensor | None
+    energy: Tensor | None
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class CompactLinear(nn.Module):
         carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if execution != "additive" else None
         self.register_buffer("carried", carried, persistent=False)
         self.register_buffer("settled", None)
+        self.register_buffer("energy", None, persistent=False)
         self.execution, self.transposed, self.name = execution, transposed, name
         # The flags of the linear this one stands for, given back by ``revert``.
         self.source_trains = (True, True)
@@ -147,6 +149,8 @@ class CompactLinear(nn.Module):
         if torch.is_autocast_enabled(kind) and dtype is not torch.float64:
             dtype = torch.get_autocast_dtype(kind)
         x_TI, core = x.reshape(-1, self.in_features), self.core()
+        if self.energy is not None and core.requires_grad:
+            core.register_hook(self._observe)
         if torch.compiler.is_compiling() and self.carried is None:
             cast = (self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype), core.to(dtype))
             y_TO = plain(x_TI.to(dtype), *cast, self.slices)
@@ -154,6 +158,11 @@ class CompactLinear(nn.Module):
             difference, adds = self._beyond_weight(core, len(x_TI))
             y_TO = frozen_plus_core(x_TI, difference, self.weight, self.bias, self.slices, dtype, adds)
         return y_TO.view(*x.shape[:-1], self.out_features)
+
+    def _observe(self, dcore_RC: Tensor) -> None:
+        """Add a backward's gradient energy; a gradient that a scaler will reject counts for nothing."""
+        assert self.energy is not None
+        self.energy.add_(dcore_RC.square().nan_to_num_(nan=0.0, posinf=0.0))
 
     def _beyond_weight(self, core: Tensor, tokens: int) -> tuple[Tensor, bool]:
         """What of the core W does not carry, and whether that is more than nothing; written into W where it pays.

@@ -1,17 +1,23 @@
 """The cheapest order of products for dW~ = V g^T x U^T, and for writing a sparse step back as V^T dW~ U.
 
-Everything here is arithmetic on sizes: no tensor is touched, so the choice can be read, tabled and tested.
+Everything here is arithmetic on sizes, so the choice can be read, tabled and tested.
 Legend: A active tokens, I in, O out; r rows and c columns of the rotated space that are wanted (O and I for all).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+from torch import Tensor
 
 # The ways to bracket V (r, O) @ g^T (O, A) @ x (A, I) @ U^T (I, c) into three products.
 Order = Literal["(Vg)(xU)", "((Vg)x)U", "V(g(xU))", "(V(gx))U", "V((gx)U)"]
 ORDERS: tuple[Order, ...] = ("(Vg)(xU)", "((Vg)x)U", "V(g(xU))", "(V(gx))U", "V((gx)U)")
+
+
+# An operation of a compressed product takes about as long as this many of a dense one (768 x 3072, two CPU cores).
+SPARSE_COST = 4
+T = TypeVar("T", int, Tensor)
 
 
 def gradient_flops(order: Order, *, active: int, inner: int, out: int, rows: int, cols: int) -> int:
@@ -34,26 +40,13 @@ def gradient_order(*, active: int, inner: int, out: int, rows: int, cols: int) -
     return min(ORDERS, key=lambda order: gradient_flops(order, **sizes))
 
 
-@dataclass(frozen=True, kw_only=True)
-class WriteBack:
-    """How V^T D U is multiplied for a D (O, I) of few entries: which basis meets the sparse matrix first.
+def write_back_flops(*, inner: int, out: int, rows: T, cols: T, by_rows: T, by_cols: T) -> T:
+    """Operations of W += V^T D U for a D of few entries, covered by ``rows`` of its rows and ``cols`` of its columns.
 
-    ``flops``: of the sparse product (2 an entry and column) and the dense one that follows over the touched
-    rows or columns.
+    The ``by_rows`` entries in the covering rows meet U, the ``by_cols`` others V (compressed: weighted by SPARSE_COST);
+    then one dense product of inner size rows + cols writes both. Takes numbers, or vectors of candidates.
     """
-
-    sparse_first: Literal["V", "U"]
-    flops: int
-
-
-def write_back(*, inner: int, out: int, entries: int, touched_rows: int, touched_cols: int) -> WriteBack:
-    """V^T first leaves a dense (O, touched columns) @ (.., I); U first a (O, touched rows) @ (.., I).
-
-    The larger basis does best to meet the sparse side, unless the entries lie in few rows (or columns).
-    """
-    with_v = 2 * (entries * out + out * touched_cols * inner)
-    with_u = 2 * (entries * inner + out * touched_rows * inner)
-    return WriteBack(sparse_first="V", flops=with_v) if with_v <= with_u else WriteBack(sparse_first="U", flops=with_u)
+    return SPARSE_COST * 2 * (by_rows * inner + by_cols * out) + 2 * out * inner * (rows + cols)
 
 
 def core_flops(*, tokens: int, inner: int, out: int, rows: int, cols: int) -> dict[str, int]:

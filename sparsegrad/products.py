@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .plan import Order, write_back
+from .plan import Order, write_back_flops
 
 
 def nonzero_rows(a_BC: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ def chain(v: Tensor, g: Tensor, x: Tensor, u: Tensor, order: Order) -> Tensor:
 def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor | None) -> None:
     """``W += V^T D U`` in place, for a coalesced COO step D (out, in) in rotated coordinates; None: the identity.
 
-    One basis meets the sparse side (``plan.write_back`` says which), over compressed rows, which a CPU multiplies many
-    times faster than pairs; the dense product that follows runs over the touched rows or columns alone.
+    D is covered by few rows and columns: the entries in those rows meet U, the others V, over compressed rows, which a
+    CPU multiplies many times faster than pairs; one dense product as wide as the cover is long writes both.
     """
     if u_II is None and v_OO is None:
         w_OI.add_(step)
@@ -108,15 +108,39 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     if u is None:
         w_OI.add_((_compressed(cols, rows, values, (inner, out)) @ v).T.to(w_OI.dtype))
         return
-    touched_rows, row_at = rows.unique(return_inverse=True)
-    touched_cols, col_at = cols.unique(return_inverse=True)
-    sizes = {"touched_rows": len(touched_rows), "touched_cols": len(touched_cols)}
-    if write_back(inner=inner, out=out, entries=len(rows), **sizes).sparse_first == "V":
-        left_OC = (_compressed(col_at, rows, values, (len(touched_cols), out)) @ v).T  # V^T D, touched columns
-        _add_product_(w_OI, left_OC, u[touched_cols])
-    else:
-        right_RI = _compressed(row_at, cols, values, (len(touched_rows), inner)) @ u  # D U, touched rows
-        _add_product_(w_OI, v[touched_rows].T, right_RI)
+    covering, by_rows = row_cover(rows, cols, (out, inner))
+    place = torch.empty_like(covering).index_copy_(0, covering, torch.arange(out, device=rows.device))[rows]
+    at = place < by_rows
+    right_RI = _compressed(place[at], cols[at], values[at], (by_rows, inner)) @ u
+    touched_cols, col_at = cols[~at].unique(return_inverse=True)
+    left_CO = _compressed(col_at, rows[~at], values[~at], (len(touched_cols), out)) @ v
+    _add_product_(w_OI, torch.cat((v[covering[:by_rows]], left_CO)).T, torch.cat((right_RI, u[touched_cols])))
+
+
+def row_cover(rows: Tensor, cols: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int]:
+    """Rows of a sparse matrix by falling number of entries, and how many of them to take so that these rows, and the
+    columns of all entries outside them, make the cheapest write-back (``plan.write_back_flops``).
+
+    The entries of a rotated gradient crowd into the leading rows and columns of the basis, so that few of both cover
+    them all, where rows or columns alone would be hundreds. Covering rows and columns bound the rank (Konig 1931).
+    """
+    out, inner = shape
+    entries, order = torch.bincount(rows, minlength=out).sort(descending=True, stable=True)
+    rank = torch.empty_like(order).index_copy_(0, order, torch.arange(out, device=rows.device))
+    # A column is needed while the rows taken leave out its entry of the lowest rank.
+    last = torch.full((inner,), -1, device=rows.device).scatter_reduce_(0, cols, rank[rows], "amax")
+    needed = torch.bincount(last + 1, minlength=out + 1)
+    taken = torch.arange(out + 1, device=rows.device)
+    by_rows = torch.nn.functional.pad(entries.cumsum(0), (1, 0))
+    flops = write_back_flops(
+        inner=inner,
+        out=out,
+        rows=taken,
+        cols=inner - needed.cumsum(0),
+        by_rows=by_rows,
+        by_cols=len(rows) - by_rows,
+    )
+    return order, int(flops.argmin())
 
 
 def _add_product_(w: Tensor, a: Tensor, b: Tensor) -> None:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsegrad.plan import ORDERS, gradient_flops, gradient_order, write_back
-from sparsegrad.products import add_unrotated_, chain
+from sparsegrad.plan import ORDERS, SPARSE_COST, gradient_flops, gradient_order, write_back_flops
+from sparsegrad.products import add_unrotated_, chain, row_cover
 
 SIZES = st.integers(1, 40)
 
@@ -63,17 +63,38 @@ def test_the_flops_are_those_of_the_products(a: int, i: int, o: int, r: int, c: 
         assert counter.get_total_flops() == told
 
 
-def test_the_larger_basis_meets_the_sparse_side() -> None:
-    sizes = {"entries": 23_593, "touched_rows": 3000, "touched_cols": 768}
-    assert write_back(inner=768, out=3072, **sizes).sparse_first == "V"
-    turned = {"entries": 23_593, "touched_rows": 768, "touched_cols": 3000}
-    assert write_back(inner=3072, out=768, **turned).sparse_first == "U"
+def test_the_write_back_by_hand() -> None:
+    """23,593 entries in 40 rows and 60 columns: 8,000 of them meet U (768), the rest V (3072), and 100 write both."""
+    sizes = {"inner": 768, "out": 3072, "rows": 40, "cols": 60, "by_rows": 8_000, "by_cols": 15_593}
+    sparse = 2 * (8_000 * 768 + 15_593 * 3072)
+    assert write_back_flops(**sizes) == SPARSE_COST * sparse + 2 * 3072 * 768 * 100
 
 
-def test_few_touched_rows_turn_the_choice() -> None:
-    few = write_back(inner=768, out=3072, entries=23_593, touched_rows=40, touched_cols=768)
-    assert few.sparse_first == "U"
-    assert few.flops == 2 * (23_593 * 768 + 3072 * 40 * 768)
+@given(SIZES, SIZES, st.integers(0, 1000))
+def test_the_cover_holds_every_entry_and_none_is_cheaper(out: int, inner: int, seed: int) -> None:
+    """Against every other number of rows taken, counted one by one."""
+    generator = torch.Generator().manual_seed(seed)
+    dense = torch.rand(out, inner, generator=generator) < torch.rand(out, 1, generator=generator) ** 4
+    rows, cols = dense.nonzero().T
+    order, taken = row_cover(rows, cols, (out, inner))
+    assert order.sort().values.tolist() == list(range(out))
+    costs = []
+    for count in range(out + 1):
+        rest = dense.clone()
+        rest[order[:count]] = False
+        by_cols = int(rest.sum())
+        sizes = {"rows": count, "cols": int(rest.any(dim=0).sum())}
+        costs.append(write_back_flops(inner=inner, out=out, by_rows=len(rows) - by_cols, by_cols=by_cols, **sizes))
+    assert costs[taken] == min(costs)
+
+
+def test_a_cross_is_covered_by_its_arms() -> None:
+    """Two full rows and three full columns: neither rows alone (300) nor columns alone (200), but five."""
+    cross = torch.zeros(300, 200, dtype=torch.bool)
+    cross[[7, 90]] = True
+    cross[:, [0, 5, 199]] = True
+    order, taken = row_cover(*cross.nonzero().T, (300, 200))
+    assert taken == 2 and set(order[:2].tolist()) == {7, 90}
 
 
 @pytest.mark.parametrize("sides", ["both", "in", "out", "none"])
