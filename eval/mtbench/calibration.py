@@ -20,6 +20,8 @@ from eval.mtbench.verify import Checked
 __all__ = ["Known", "calibration", "known_items"]
 
 _WHOLE: Ending = "stop"
+# Each is ranked anew: a second for a thousand ratings.
+_RANKED_RESAMPLES = 2_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,15 +85,15 @@ def _agreement(pairs: Sequence[tuple[int, int, float, float]], seed: int) -> dic
     questions = np.unique(clusters)
     members = [np.flatnonzero(clusters == question) for question in questions]
 
-    def interval(statistic: Statistic) -> dict[str, Any]:
-        return asdict(bootstrap(len(questions), statistic, seed=seed))
+    def interval(statistic: Statistic, resamples: int = 10_000) -> dict[str, Any]:
+        return asdict(bootstrap(len(questions), statistic, seed=seed, resamples=resamples))
 
     return {
         "known_mean": float(known.mean()) if len(pairs) else None,
         "new_mean": float(new.mean()) if len(pairs) else None,
         "bias": interval(_mean_over(members, new - known)),
         "mean_absolute_error": interval(_mean_over(members, np.abs(new - known))),
-        "rank_correlation": interval(_spearman_over(members, known, new)),
+        "rank_correlation": interval(_spearman_over(members, known, new), resamples=_RANKED_RESAMPLES),
         "ratings": len(pairs),
     }
 

@@ -16,7 +16,6 @@ Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 
 # Below this the resamples of so few questions say nothing of their spread: no interval is told.
 FEWEST = 5
-_RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,9 @@ class Interval:
     questions: int
 
 
-def bootstrap(questions: int, statistic: Statistic, *, seed: int = 0, confidence: float = 0.95) -> Interval:
+def bootstrap(
+    questions: int, statistic: Statistic, *, seed: int = 0, confidence: float = 0.95, resamples: int = 10_000
+) -> Interval:
     """The expanded percentile interval of ``statistic`` under resampling of ``questions`` questions.
 
     The percentile interval of n draws is too narrow by about sqrt((n - 1)/n) and by the normal quantile where Student's
@@ -48,7 +49,7 @@ def bootstrap(questions: int, statistic: Statistic, *, seed: int = 0, confidence
         return Interval(value=None, low=None, high=None, questions=questions)
     if questions < FEWEST:
         return Interval(value=value, low=None, high=None, questions=questions)
-    draws = np.random.default_rng(seed).integers(questions, size=(_RESAMPLES, questions))
+    draws = np.random.default_rng(seed).integers(questions, size=(resamples, questions))
     values = statistic(draws)
     scale = np.sqrt(questions / (questions - 1)) * stdtrit(questions - 1, (1 + confidence) / 2)
     tail = float(ndtr(-scale))

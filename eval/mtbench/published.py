@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import secrets
 import urllib.error
@@ -107,7 +108,7 @@ def _fetch(file: PublishedFile, path: Path) -> None:
     try:
         with urllib.request.urlopen(file.url, timeout=_SECONDS) as answer:
             body = answer.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
         reason = getattr(error, "reason", error)
         raise NotAtHand(
             f"{file.name} is not at hand, and its address does not answer ({str(reason)[:80]}): put it from {file.url} "

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eval.mtbench.hostile import markdown_cell, one_line
+from eval.mtbench.hostile import markdown_cell, one_line, visible
 
 __all__ = ["as_markdown", "calibration_table", "notes", "print_result", "print_tables", "tables"]
 
@@ -86,14 +86,14 @@ def print_tables(console: Console, told: Iterable[tuple[str, Rows]], lines: Iter
     for title, (heading, *rows) in told:
         table = Table(title=Text(title), title_justify="left", pad_edge=False)
         for place, name in enumerate(heading):
-            table.add_column(Text(name), justify="left" if place == 0 else "right", no_wrap=True)
+            table.add_column(Text(visible(name)), justify="left" if place == 0 else "right", no_wrap=True)
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(Text(visible(cell)) for cell in row))
         needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
         console.width = max(console.width, needed)
         console.print(table)
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(Text(visible(line)), soft_wrap=True)
 
 
 def _score_row(model: dict[str, Any], turns: Sequence[str]) -> list[str]:
