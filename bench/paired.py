@@ -21,8 +21,6 @@ __all__ = ["PairedDifference", "holm", "mcnemar", "paired_difference", "swap_tes
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
 
-_RESAMPLES = 1000
-_SWAPS = 9999
 _POWER = 0.8
 
 
@@ -83,7 +81,9 @@ class PairedDifference:
         return float(stdtrit(self.freedom, probability) * self.standard_error)
 
 
-def paired_difference(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, *, seed: int = 0) -> PairedDifference:
+def paired_difference(
+    label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, *, resamples: int = 1000, seed: int = 0
+) -> PairedDifference:
     """The mean difference over seeds, with an error that covers other items and other seeds.
 
     Model: d_s = delta + i + e_s. The items' part i is common to all seeds, since all are scored on the same items; e_s
@@ -98,7 +98,7 @@ def paired_difference(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, 
     _check(label_N, a_SN, b_SN)
     seeds, items = a_SN.shape
     d_S = np.array([metric(label_N, b_SN[s]) - metric(label_N, a_SN[s]) for s in range(seeds)])
-    item = _item_error(label_N, a_SN, b_SN, metric, seed)
+    item = _item_error(label_N, a_SN, b_SN, metric, resamples, seed)
     spread = float(d_S.std(ddof=1) / math.sqrt(seeds)) if seeds > 1 else math.inf
     total = math.hypot(item, spread)
     freedom = math.inf
@@ -114,7 +114,7 @@ def paired_difference(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, 
     )
 
 
-def _item_error(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, seed: int) -> float:
+def _item_error(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, resamples: int, seed: int) -> float:
     """Standard deviation, over resampled items, of the mean difference."""
     if np.array_equal(a_SN, b_SN):
         return 0.0
@@ -126,7 +126,7 @@ def _item_error(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, seed: 
     found = bootstrap(
         (np.arange(len(label_N)),),
         mean_difference,
-        n_resamples=_RESAMPLES,
+        n_resamples=resamples,
         vectorized=False,
         method="percentile",
         rng=np.random.default_rng(seed),
@@ -145,10 +145,11 @@ def mcnemar(label_N: Array, a_N: Array, b_N: Array) -> float:
     return 1.0 if only_a + only_b == 0 else float(binomtest(only_b, only_a + only_b).pvalue)
 
 
-def swap_test(label_N: Array, a_N: Array, b_N: Array, metric: Metric, *, seed: int = 0) -> float:
+def swap_test(label_N: Array, a_N: Array, b_N: Array, metric: Metric, *, swaps: int = 1999, seed: int = 0) -> float:
     """Paired permutation test of two trained models, for a metric that is no mean over items: two-sided p.
 
-    Under the null either prediction of an item could have been the other model's, so each pair is swapped or not.
+    Under the null either prediction of an item could have been the other model's, so each pair is swapped or not. That
+    asks for predictions on one scale: standardise scores first, where the metric does not see their scale.
     """
     if np.array_equal(a_N, b_N):
         return 1.0
@@ -164,7 +165,7 @@ def swap_test(label_N: Array, a_N: Array, b_N: Array, metric: Metric, *, seed: i
         difference,
         permutation_type="samples",
         vectorized=False,
-        n_resamples=_SWAPS,
+        n_resamples=swaps,
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)

@@ -101,10 +101,17 @@ def _difference(task: str, split: str, pairs: Sequence[tuple[Record, Record]], m
         "detectable": _finite(found.detectable()),
         "test_of_each_seed": "McNemar" if exact else "paired permutation",
         "p_by_seed": [
-            mcnemar(label_N, a, b) if exact else swap_test(label_N, a, b, metric)
+            mcnemar(label_N, a, b) if exact else swap_test(label_N, _scaled(task, a), _scaled(task, b), metric)
             for a, b in zip(a_SN, b_SN, strict=True)
         ],
     }
+
+
+def _scaled(task: str, prediction_N: np.ndarray) -> np.ndarray:
+    """Scores in standard deviations from their mean, which no correlation sees; classes as they are."""
+    if not TASKS[task].regression or np.ptp(prediction_N) == 0:
+        return prediction_N
+    return (prediction_N - prediction_N.mean()) / prediction_N.std()
 
 
 def _as_json(found: PairedDifference) -> dict[str, Any]:
