@@ -72,7 +72,10 @@ def price_of(judge: str, prices: Path = _PRICES) -> Price | None:
     ``prices``: a file in the schema of the default, ``prices.json``. Raises BadRequest where it cannot be read.
     """
     try:
-        known = {price.model: price for price in (Price(**entry) for entry in json.loads(prices.read_bytes()))}
+        entries = json.loads(prices.read_bytes())
+        if not isinstance(entries, list):
+            raise ValueError(f"a list expected, got {type(entries).__name__}")
+        known = {price.model: price for price in (Price(**entry) for entry in entries)}
     except (OSError, ValueError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BadRequest(

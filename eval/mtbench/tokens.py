@@ -78,7 +78,10 @@ def counter_for(judge: str) -> Counter:
         return _APPROXIMATION
     if name not in _ADDRESSES or not _is_cached(_ADDRESSES[name]):
         return _APPROXIMATION
-    encoding = tiktoken.get_encoding(name)
+    try:
+        encoding = tiktoken.get_encoding(name)
+    except OSError:  # the file is damaged, and there is no network to fetch it again
+        return _APPROXIMATION
     return Counter(name=name, most_under=1.0, count=lambda text: len(encoding.encode(text, disallowed_special=())))
 
 

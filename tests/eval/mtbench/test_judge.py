@@ -1,0 +1,367 @@
+"""The real openai client against a service that misbehaves: nothing lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eval.mtbench.cache import ReplyCache
+from eval.mtbench.items import Ask, Reply
+from eval.mtbench.judge import Asked, ask_all
+from eval.mtbench.limits import Gate, Patience
+from eval.mtbench.service import Service, same_judge
+from tests.eval.mtbench import judge_server as acts
+from tests.eval.mtbench.judge_server import JudgeServer, asks
+
+pytestmark = pytest.mark.usefixtures("judge_key")
+
+
+class Time:
+    """A clock that only sleeping moves: tests wait for nothing, and see how long was waited."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+    def patience(self, **changes: Any) -> Patience:
+        """Of four attempts, that draws the longest wait each time."""
+        told: dict[str, Any] = {"attempts": 4, "clock": lambda: self.now, "sleep": self.sleep, "draw": _longest}
+        return Patience(**{**told, **changes})
+
+
+def _longest(least: float, most: float) -> float:
+    return most
+
+
+def go(server: JudgeServer, folder: Path, wanted: list[Ask], **options: Any) -> Asked:
+    """Ask all, in a cache of that folder."""
+    service = options.pop("service", None) or Service(judge="gpt-4", base_url=server.url, timeout_s=5.0)
+    options.setdefault("patience", Time().patience())
+    with ReplyCache.open(folder) as cache:
+        return asyncio.run(ask_all(wanted, cache=cache, service=service, **options))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    """What the cache's file holds."""
+    return [json.loads(line) for line in (folder / "replies.jsonl").read_text().splitlines()]
+
+
+def check_ratings(asked: Asked, wanted: list[Ask]) -> None:
+    """Each ask has the verdict that belongs to its own prompt."""
+    for ask in wanted:
+        rating = acts.rating_for(ask.messages[-1]["content"])
+        assert asked.replies[ask.key].text == f"A fair answer. Rating: [[{rating}]]"
+
+
+def test_a_reply_is_kept_with_all_that_the_service_said(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.usual = acts.verdict(model="gpt-4-0613")
+    (ask,) = wanted = asks(1)
+    reply = go(judge_server, tmp_path, wanted).replies[ask.key]
+    assert (reply.judge_returned, reply.fingerprint, reply.request_id) == ("gpt-4-0613", "fp_test", "req-test")
+    assert (reply.prompt_tokens, reply.completion_tokens, reply.finish_reason) == (100, 20, "stop")
+    assert (reply.attempts, reply.adapted, reply.served_by) == (1, (), "127.0.0.1")
+    sent = judge_server.asked[0].body
+    assert sent == {"model": "gpt-4", "messages": list(ask.messages), "temperature": 0, "max_tokens": 2048}
+    (line,) = lines(tmp_path)
+    assert line["asked"]["judge"] == "gpt-4" and line["asked"]["question_id"] == 81
+
+
+BREAKDOWNS = {
+    "429": acts.status(429, {"message": "Rate limit reached", "type": "requests", "code": "rate_limit_exceeded"}),
+    "429 as html": acts.raw(acts.HTML, code=429, kind="text/html"),
+    "500": acts.status(500),
+    "502 as html": acts.raw(acts.HTML, code=502, kind="text/html"),
+    "503": acts.status(503),
+    "html as 200": acts.raw(acts.HTML, kind="text/html"),
+    "html called json": acts.raw(acts.HTML),
+    "torn": acts.torn,
+    "torn quietly": acts.torn_quietly,
+    "dropped": acts.dropped,
+    "empty body": acts.raw(b""),
+    "a list": acts.raw(b"[]"),
+    "null": acts.raw(b"null"),
+    "no choices": acts.raw(b'{"choices": []}'),
+    "null choices": acts.raw(b'{"choices": null, "usage": 3}'),
+    "a choice that is none": acts.raw(b'{"choices": ["x"]}'),
+    "no message": acts.raw(b'{"choices": [{"message": null}]}'),
+    "null text": acts.verdict(text=None),
+    "text in parts": acts.verdict(text=[{"type": "text", "text": "[[10]]"}]),
+    "an error as 200": acts.raw(b'{"error": {"message": "overloaded"}}'),
+    "not utf-8": acts.raw(b'{"choices": "\xff\xfe"}'),
+    "nested deeply": acts.raw(b"[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("name", BREAKDOWNS)
+def test_each_breakdown_is_asked_again_and_counted_once(name: str, judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(BREAKDOWNS[name], BREAKDOWNS[name])
+    wanted = asks(1)
+    asked = go(judge_server, tmp_path, wanted)
+    check_ratings(asked, wanted)
+    assert asked.replies[wanted[0].key].attempts == 3 == asked.requests == len(judge_server.asked)
+    assert len(lines(tmp_path)) == 1 and asked.stopped is None
+
+
+def test_silence_is_given_up_after_the_timeout_and_asked_again(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.silent)
+    wanted = asks(1)
+    service = Service(judge="gpt-4", base_url=judge_server.url, timeout_s=0.3)
+    check_ratings(go(judge_server, tmp_path, wanted, service=service), wanted)
+    assert len(judge_server.asked) == 2
+
+
+def test_everything_at_once_loses_nothing_and_doubles_nothing(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(*[act for name, act in BREAKDOWNS.items() for _ in range(3)])
+    wanted = asks(120)
+    asked = go(judge_server, tmp_path, wanted, concurrency=16, patience=Time().patience(attempts=100))
+    check_ratings(asked, wanted)
+    kept = lines(tmp_path)
+    assert Counter(line["key"] for line in kept) == {ask.key: 1 for ask in wanted}
+    assert asked.requests == len(judge_server.asked) == 120 + 3 * len(BREAKDOWNS)
+    assert sum(line["attempts"] for line in kept) == asked.requests
+    before = len(judge_server.asked)
+    again = go(judge_server, tmp_path, wanted)
+    assert (again.cached, again.requests, len(judge_server.asked)) == (120, 0, before)
+    assert again.replies == asked.replies
+
+
+def test_a_key_is_asked_once_however_often_it_is_wanted(judge_server: JudgeServer, tmp_path: Path) -> None:
+    asked = go(judge_server, tmp_path, asks(3) * 4, concurrency=8)
+    assert len(judge_server.asked) == 3 == len(asked.replies)
+
+
+def test_no_more_than_concurrency_are_out_at_a_time(judge_server: JudgeServer, tmp_path: Path) -> None:
+    out, most = [0], [0]
+
+    def act(handler: acts.Handler, seen: acts.Seen) -> None:
+        out[0] += 1
+        most[0] = max(most[0], out[0])
+        time.sleep(0.01)
+        out[0] -= 1
+        acts.verdict()(handler, seen)
+
+    judge_server.usual = act
+    go(judge_server, tmp_path, asks(40), concurrency=3)
+    assert 2 <= most[0] <= 3
+
+
+def test_retry_after_in_seconds_is_waited_for(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.status(429, Retry_After="17"), acts.status(503, Retry_After="23"))
+    waited = Time()
+    go(judge_server, tmp_path, asks(1), patience=waited.patience())
+    assert waited.slept[0] >= 17 and waited.slept[1] == 23
+
+
+def test_retry_after_as_a_date_is_waited_for(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.status(503, Retry_After=email.utils.formatdate(time.time() + 40, usegmt=True)))
+    waited = Time()
+    go(judge_server, tmp_path, asks(1), patience=waited.patience())
+    assert 30 < waited.slept[0] <= 40
+
+
+def test_a_429_without_a_wish_is_waited_for_by_backoff(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.status(429), acts.status(429))
+    waited = Time()
+    go(judge_server, tmp_path, asks(1), patience=waited.patience())
+    assert waited.now >= 1 + 2
+
+
+def test_a_shut_gate_holds_up_everyone() -> None:
+    clock = Time()
+
+    async def until(seconds: float) -> None:
+        end = clock.now + seconds
+        while clock.now < end:
+            await asyncio.sleep(0)
+
+    async def turns() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def scenario() -> None:
+        gate = Gate(clock.patience(sleep=until))
+        await gate.passage()
+        gate.shut(60)
+        gate.shut(5)  # opens no sooner for it
+        waiting = [asyncio.create_task(gate.passage()) for _ in range(3)]
+        for clock.now in (0.0, 10.0, 59.0):
+            await turns()
+            assert not any(task.done() for task in waiting)
+        clock.now = 61.0
+        await asyncio.gather(*waiting)
+
+    asyncio.run(scenario())
+
+
+def test_a_wish_beyond_all_patience_is_left_for_another_run(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.status(429, Retry_After="90000"))
+    waited = Time()
+    (ask,) = wanted = asks(1)
+    reply = go(judge_server, tmp_path, wanted, patience=waited.patience()).replies[ask.key]
+    assert (reply.failure, reply.attempts, waited.slept) == ("transport", 1, [])
+
+
+def test_backoff_doubles_up_to_its_limit_and_is_drawn_in_full() -> None:
+    patience = Patience(first_s=1.0, longest_s=10.0, draw=_longest)
+    assert [patience.backoff_s(n) for n in range(1, 7)] == [1, 2, 4, 8, 10, 10]
+    drawn = [Patience().backoff_s(3) for _ in range(200)]
+    assert 0 <= min(drawn) < 1 and 3 < max(drawn) <= 4
+
+
+def test_what_is_given_up_is_no_reply_and_is_asked_again_by_the_next_run(
+    judge_server: JudgeServer, tmp_path: Path
+) -> None:
+    judge_server.misbehave(*[acts.status(500)] * 4)
+    (ask,) = wanted = asks(1)
+    first = go(judge_server, tmp_path, wanted)
+    reply = first.replies[ask.key]
+    assert (reply.failure, reply.final, reply.attempts, first.stopped) == ("transport", False, 4, None)
+    assert "HTTP 500" in reply.detail
+    second = go(judge_server, tmp_path, wanted)
+    check_ratings(second, wanted)
+    assert second.cached == 0 and [line["failure"] for line in lines(tmp_path)] == ["transport", None]
+
+
+def test_a_service_that_is_gone_is_not_asked_a_hundred_times_over(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.usual = acts.dropped
+    asked = go(judge_server, tmp_path, asks(100), concurrency=1)
+    assert asked.stopped is not None and "no longer answers" in asked.stopped
+    assert asked.requests == 5 * 4
+
+
+FINAL = {
+    "refused": (acts.verdict(text=None, refusal="I will not."), "refused"),
+    "filtered": (acts.verdict(text=None, finish_reason="content_filter"), "filtered"),
+    "filtered midway": (acts.verdict(text="A good", finish_reason="content_filter"), "filtered"),
+    "filtered by status": (acts.status(400, {"message": "no", "code": "content_filter"}), "filtered"),
+    "cut": (acts.verdict(text="A good", finish_reason="length"), None),
+    "cut before text": (acts.verdict(text=None, finish_reason="length"), None),
+    "empty": (acts.verdict(text=""), None),
+    "no usage": (acts.verdict(usage=None), None),
+    "half a surrogate pair": (acts.verdict(text="\ud800 [[7]]"), None),
+    "cut by status": (
+        acts.status(400, {"message": "Could not finish the message because max_tokens or model output limit was "
+                          "reached."}),
+        None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_each_final_reply_is_taken_at_its_word(name: str, judge_server: JudgeServer, tmp_path: Path) -> None:
+    act, failure = FINAL[name]
+    judge_server.usual = act
+    (ask,) = wanted = asks(1)
+    reply = go(judge_server, tmp_path, wanted).replies[ask.key]
+    assert reply.failure == failure and reply.final and (reply.text is None) == (failure is not None)
+    assert go(judge_server, tmp_path, wanted).replies[ask.key] == reply
+    assert len(judge_server.asked) == 1
+
+
+STOPS = {
+    "quota": (acts.status(429, {"message": "You exceeded your quota", "code": "insufficient_quota"}), "quota"),
+    "quota by type": (acts.status(429, {"message": "x", "type": "insufficient_quota", "code": None}), "add credit"),
+    "key": (acts.status(401, {"message": "Incorrect API key", "code": "invalid_api_key"}), "OPENAI_API_KEY"),
+    "model": (acts.status(404, {"message": "deprecated", "code": "model_not_found"}), "--judge"),
+}
+
+
+@pytest.mark.parametrize("name", STOPS)
+def test_what_no_retry_mends_stops_the_run_and_keeps_what_there_is(
+    name: str, judge_server: JudgeServer, tmp_path: Path
+) -> None:
+    act, told = STOPS[name]
+    judge_server.misbehave(*[acts.verdict()] * 3)
+    judge_server.usual = act
+    wanted = asks(10)
+    asked = go(judge_server, tmp_path, wanted, concurrency=1)
+    assert asked.stopped is not None and told in asked.stopped and "\n" not in asked.stopped
+    assert len(asked.replies) == 3 == len(lines(tmp_path)) and len(judge_server.asked) == 4
+    judge_server.usual = acts.verdict()
+    check_ratings(go(judge_server, tmp_path, wanted), wanted)
+    assert len(judge_server.asked) == 4 + 7
+
+
+def _refuses(*names: str, message: str = "Unsupported parameter: '{}' is not supported with this model.") -> acts.Act:
+    """A service that answers only requests without these parameters."""
+
+    def act(handler: acts.Handler, seen: acts.Seen) -> None:
+        named = next((name for name in names if name in seen.body), None)
+        if named is None:
+            acts.verdict()(handler, seen)
+        else:
+            acts.status(400, {"message": message.format(named), "type": "invalid_request_error"})(handler, seen)
+
+    return act
+
+
+def test_parameters_that_a_400_names_are_changed_once_for_the_run(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.usual = _refuses("temperature", "max_tokens")
+    wanted = asks(30)
+    asked = go(judge_server, tmp_path, wanted, concurrency=1)
+    check_ratings(asked, wanted)
+    changes = ("temperature left out", "max_tokens sent as max_completion_tokens")
+    assert {reply.adapted for reply in asked.replies.values()} == {changes}
+    assert asked.requests == 32
+    body = judge_server.asked[-1].body
+    assert "temperature" not in body and "max_tokens" not in body and body["max_completion_tokens"] == 2048
+
+
+def test_requests_in_flight_together_learn_the_same_change(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.usual = _refuses("temperature", message="'{}' does not support 0 with this model. Only the default.")
+    wanted = asks(40)
+    asked = go(judge_server, tmp_path, wanted, concurrency=8)
+    check_ratings(asked, wanted)
+    assert asked.requests <= 40 + 8
+
+
+def test_a_400_that_names_a_changed_parameter_again_is_given_up(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.usual = _refuses("max_tokens", "max_completion_tokens")
+    (ask,) = wanted = asks(1)
+    reply = go(judge_server, tmp_path, wanted).replies[ask.key]
+    assert (reply.failure, reply.attempts) == ("transport", 2)
+
+
+def test_a_prompt_that_is_too_long_changes_no_parameter(judge_server: JudgeServer, tmp_path: Path) -> None:
+    message = "max_tokens is too large: 2048. The maximum context length is 4096 tokens and the request has 3000."
+    judge_server.misbehave(acts.status(400, {"message": message, "param": "max_tokens"}))
+    wanted = asks(2)
+    asked = go(judge_server, tmp_path, wanted, concurrency=1)
+    assert [asked.replies[ask.key].failure for ask in wanted] == ["transport", None]
+    assert "max_tokens" in judge_server.asked[-1].body and len(judge_server.asked) == 2
+
+
+def test_the_same_judge_at_another_host_is_asked_anew(judge_server: JudgeServer, tmp_path: Path) -> None:
+    (ask,) = wanted = asks(1)
+    go(judge_server, tmp_path, wanted)
+    elsewhere = Service(judge="gpt-4", base_url=judge_server.url.replace("127.0.0.1", "localhost"))
+    assert go(judge_server, tmp_path, wanted, service=elsewhere).replies[ask.key].served_by == "localhost"
+    assert len(judge_server.asked) == 2
+
+
+def test_progress_tells_of_each_reply_once(judge_server: JudgeServer, tmp_path: Path) -> None:
+    go(judge_server, tmp_path, asks(3))
+    told: list[Reply] = []
+    go(judge_server, tmp_path, asks(5), progress=told.append)
+    assert Counter(reply.key for reply in told) == {ask.key: 1 for ask in asks(5)}
+
+
+@pytest.mark.parametrize(
+    ("returned", "same"),
+    [("gpt-4", True), ("gpt-4-0613", True), ("gpt-4-2023-06-13", True), ("gpt-4o", False), ("gpt-4-turbo", False),
+     ("gpt-4-1106-preview", False), ("gpt-4.1", False), (None, False), ("GPT-4-06133", False)],
+)  # fmt: skip
+def test_a_dated_snapshot_is_the_same_judge_and_nothing_else_is(returned: str | None, same: bool) -> None:
+    assert same_judge("gpt-4", returned) is same
