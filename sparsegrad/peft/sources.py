@@ -150,5 +150,5 @@ def orthonormal_rows(count: int, size: int, chance: torch.Generator) -> Tensor:
     row_C = torch.randperm(size, generator=chance)[:count]
     # cos is periodic: the angle is reduced in integers, so that it loses nothing for long rows.
     angle_CI = (row_C[:, None] * (2 * torch.arange(size) + 1)[None]) % (4 * size)
-    scale_C = torch.where(row_C == 0, 1.0, math.sqrt(2.0)).double() / math.sqrt(size)
-    return scale_C[:, None] * torch.cos(angle_CI * (math.pi / (2 * size))) * signs
+    scale_C = ((1 + (row_C > 0)).double() / size).sqrt()
+    return scale_C[:, None] * torch.cos(angle_CI.double() * (math.pi / (2 * size))) * signs

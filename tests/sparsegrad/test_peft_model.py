@@ -1,0 +1,321 @@
+"""The tuner on every architecture: what PEFT promises of any of its methods."""
+
+import copy
+import json
+import pickle
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from peft import (
+    PeftModel,
+    convert_to_lora,
+    get_base_model_state_dict,
+    get_peft_model,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+    prepare_model_for_kbit_training,
+    set_base_model_state_dict,
+    set_peft_model_state_dict,
+)
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
+from sparsegrad.roles import find_targets
+
+# Names that PEFT and its users call and that transformers 5 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+PREFIX = "sparsegrad_"
+
+
+def adapted(model: nn.Module, **options: Any) -> PeftModel:
+    return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
+
+
+def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    with torch.no_grad():
+        return model(**batch).logits
+
+
+def layers_of(model: nn.Module) -> dict[str, SparseGradTunerLinear]:
+    return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
+
+
+def same_state(model: nn.Module, other: nn.Module) -> None:
+    state, told = model.state_dict(), other.state_dict()
+    assert state.keys() == told.keys()
+    assert all(torch.equal(state[name], told[name]) for name in state)
+
+
+def test_without_names_the_mlp_linears_are_adapted(arch):
+    model = arch.model()
+    names = {target.name for target in find_targets(model)}
+    peft_model = adapted(model)
+    assert {name.removeprefix("base_model.model.") for name in layers_of(peft_model)} == names
+    assert set(peft_model.targeted_module_names) == names
+
+
+def test_a_new_adapter_changes_nothing_and_a_disabled_one_is_not_there(arch):
+    model, batch = arch.model().requires_grad_(False), arch.batch()
+    before = logits(model, batch)
+    assert torch.equal(logits(adapted(copy.deepcopy(model), init_weights=True), batch), before)
+    peft_model = adapted(model)
+    with_adapter = logits(peft_model, batch)
+    assert not torch.allclose(with_adapter, before)
+    with peft_model.disable_adapter():
+        assert torch.equal(logits(peft_model, batch), before)
+    assert torch.equal(logits(peft_model, batch), with_adapter)
+    unloaded = peft_model.unload()
+    assert torch.equal(logits(unloaded, batch), before)
+    assert not layers_of(unloaded) and not hasattr(unloaded, "peft_config")
+
+
+def test_values_alone_train(arch):
+    model, batch = adapted(arch.model()), arch.batch()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    slots = {name: b.clone() for name, b in model.named_buffers()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+    for name, p in model.named_parameters():
+        trains = "sparsegrad_values" in name
+        assert p.requires_grad is trains and (p.grad is not None) is trains
+        assert torch.equal(p, before[name]) is not trains
+    assert all(torch.equal(b, slots[name]) for name, b in model.named_buffers())
+    values = sum(p.numel() for name, p in model.named_parameters() if "sparsegrad_values" in name)
+    assert model.get_nb_trainable_parameters() == (values, sum(p.numel() for p in model.parameters()))
+
+
+def test_the_adapter_comes_back_from_its_file(arch, tmp_path):
+    model, batch = adapted(arch.model(), kept=0.2, seed=4), arch.batch()
+    model.save_pretrained(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    assert json.loads((tmp_path / "adapter_config.json").read_text())["peft_type"] == "SPARSEGRAD"
+    assert "library_name: peft" in (tmp_path / "README.md").read_text()
+    for low_cpu in (False, True):
+        again = PeftModel.from_pretrained(arch.model(), tmp_path, low_cpu_mem_usage=low_cpu)
+        same_state(model, again)
+        assert torch.equal(logits(again, batch), logits(model, batch))
+        assert again.peft_config["default"].inference_mode
+        assert not any(p.requires_grad for p in again.parameters())
+        assert {p.device.type for p in (*again.parameters(), *again.buffers())} == {"cpu"}
+        trains = PeftModel.from_pretrained(arch.model(), tmp_path, low_cpu_mem_usage=low_cpu, is_trainable=True)
+        assert {n.split(".")[-2] for n, p in trains.named_parameters() if p.requires_grad} == {"sparsegrad_values"}
+
+
+def test_what_is_in_the_file(arch, tmp_path):
+    model = adapted(arch.model(), core=(8, 6), kept=20)
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    expected = {}
+    for name, layer in layers_of(model).items():
+        shapes = {"values": (20,), "indices": (20,), "u": (6, layer.in_features), "v": (8, layer.out_features)}
+        expected |= {f"{name}.{PREFIX}{part}": shape for part, shape in shapes.items()}
+    assert {name: tuple(tensor.shape) for name, tensor in tensors.items()} == expected
+    for name, tensor in tensors.items():
+        assert tensor.dtype == (torch.int32 if "indices" in name else torch.float32)
+    for layer in layers_of(model).values():
+        places = layer.sparsegrad_indices["default"]
+        assert (places.diff() > 0).all() and places.min() >= 0 and places.max() < 48
+        for slices in (layer.sparsegrad_u["default"], layer.sparsegrad_v["default"]):
+            torch.testing.assert_close(slices @ slices.T, torch.eye(len(slices)))
+
+
+def test_merging_is_the_same_function(arch, tmp_path):
+    model, batch = adapted(arch.model(dtype=torch.float64)), arch.batch()
+    before, state = logits(model, batch), copy.deepcopy(model.state_dict())
+    model.merge_adapter()
+    torch.testing.assert_close(logits(model, batch), before)
+    with pytest.warns(UserWarning, match="All adapters are already merged"):
+        model.merge_adapter()
+    torch.testing.assert_close(logits(model, batch), before)
+    model.unmerge_adapter()
+    torch.testing.assert_close(logits(model, batch), before)
+    torch.testing.assert_close(dict(model.state_dict()), dict(state))
+    merged = model.merge_and_unload(safe_merge=True)
+    assert not any(isinstance(module, BaseTunerLayer) for module in merged.modules())
+    assert not hasattr(merged, "peft_config")
+    torch.testing.assert_close(logits(merged, batch), before)
+    merged.save_pretrained(tmp_path)
+    again = type(merged).from_pretrained(tmp_path, dtype=torch.float64).eval()
+    torch.testing.assert_close(logits(again, batch), before)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_safe_merge_refuses_a_broken_adapter_and_touches_nothing(bert, broken):
+    model = adapted(bert.model())
+    weights = {name: layer.base_layer.weight.clone() for name, layer in layers_of(model).items()}
+    with torch.no_grad():
+        for layer in layers_of(model).values():
+            layer.sparsegrad_values["default"][0] = broken
+    with pytest.raises(
+        ValueError, match=r"NaNs detected in the merged weights\. The adapter default seems to be broken"
+    ):
+        model.merge_adapter(safe_merge=True)
+    for name, layer in layers_of(model).items():
+        assert torch.equal(layer.base_layer.weight, weights[name]) and not layer.merged
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradients_are_the_same_under_checkpointing(arch, reentrant):
+    model, batch = adapted(arch.model(dtype=torch.float64)), arch.batch()
+    if not model.supports_gradient_checkpointing:
+        pytest.skip(f"{arch.name} has no gradient checkpointing")
+    model.train()
+    model(**batch).loss.backward()
+    told = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.prepare_model_for_gradient_checkpointing(model)
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model(**batch).loss.backward()
+    again = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert told.keys() == again.keys() and all("sparsegrad_values" in name for name in told)
+    torch.testing.assert_close(again, told)
+
+
+def test_the_base_models_state_goes_out_and_in_by_its_own_names(arch):
+    model = arch.model()
+    state = copy.deepcopy(model.state_dict())
+    peft_model = adapted(model)
+    told = get_base_model_state_dict(peft_model)
+    assert told.keys() == state.keys() and all(torch.equal(told[name], state[name]) for name in state)
+    with torch.no_grad():
+        for p in peft_model.parameters():
+            p.add_(1)
+    result = set_base_model_state_dict(peft_model, state)
+    assert not result.missing_keys and not result.unexpected_keys
+    again = get_base_model_state_dict(peft_model)
+    assert all(torch.equal(again[name], state[name]) for name in state)
+
+
+def test_layers_injected_without_a_peft_model(bert):
+    model, batch = bert.model(), bert.batch()
+    told = get_peft_model_state_dict(adapted(bert.model()))
+    inject_adapter_in_model(SparseGradConfig(kept=0.1), model, low_cpu_mem_usage=True)
+    assert "meta" in {p.device.type for p in model.parameters()}
+    result = set_peft_model_state_dict(model, told, low_cpu_mem_usage=True)
+    assert not result.unexpected_keys and "meta" not in {p.device.type for p in model.parameters()}
+    torch.manual_seed(0)
+    assert torch.equal(logits(model.eval(), batch), logits(_with(bert.model(), told), batch))
+
+
+def _with(model: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
+    peft_model = adapted(model)
+    set_peft_model_state_dict(peft_model, state)
+    return peft_model
+
+
+def test_injection_by_the_names_of_a_state(bert):
+    told = {
+        name.removeprefix("base_model.model."): t
+        for name, t in get_peft_model_state_dict(adapted(bert.model())).items()
+    }
+    told = {name: tensor for name, tensor in told.items() if ".layer.2." in name}
+    with pytest.warns(RuntimeWarning, match="these additional target modules"):
+        model = inject_adapter_in_model(SparseGradConfig(kept=0.1), bert.model(), state_dict=told)
+    assert set(layers_of(model)) == {name.rsplit(".", 1)[0] for name in told}
+    assert len(layers_of(model)) == 2
+
+
+def test_further_modules_train_and_are_saved(bert, tmp_path):
+    model, batch = adapted(bert.model(), modules_to_save=["classifier"]), bert.batch()
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    model(**batch).loss.backward()
+    optimizer.step()
+    trained = {name for name, p in model.named_parameters() if p.grad is not None}
+    assert all("sparsegrad_values" in name or ".modules_to_save.default." in name for name in trained)
+    assert any("classifier" in name for name in trained)
+    model.save_pretrained(tmp_path)
+    again = PeftModel.from_pretrained(bert.model(seed=0), tmp_path)
+    assert torch.equal(logits(again, batch), logits(model, batch))
+
+
+def test_task_types(bert, architectures, tmp_path):
+    classifier = adapted(bert.model(), task_type="SEQ_CLS")
+    assert classifier.peft_config["default"].modules_to_save == ["classifier", "score"]
+    assert logits(classifier, bert.batch()).shape == (3, 2)
+    llama = architectures["llama"]
+    model = adapted(llama.model(), task_type="CAUSAL_LM")
+    batch = {name: tensor for name, tensor in llama.batch().items() if name != "labels"}
+    assert model.generate(**batch, max_new_tokens=3).shape == (3, 12)
+    t5 = architectures["t5"]
+    assert adapted(t5.model(), task_type="SEQ_2_SEQ_LM").generate(**batch, max_new_tokens=3).shape[0] == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_models(dtype, architectures, tmp_path):
+    llama = architectures["llama"]
+    model, batch = adapted(llama.model(dtype=dtype)), llama.batch()
+    model(**batch).loss.backward()
+    model.save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "adapter_model.safetensors")
+    assert {t.dtype for name, t in tensors.items() if "values" in name} == {torch.float32}
+    assert {t.dtype for name, t in tensors.items() if name.endswith(("_u", "_v"))} == {dtype}
+    for low_cpu in (False, True):
+        again = PeftModel.from_pretrained(llama.model(dtype=dtype), tmp_path, low_cpu_mem_usage=low_cpu)
+        same_state(model, again)
+        assert torch.equal(logits(again, batch), logits(model, batch))
+    for widened in (True, False):
+        again.load_adapter(tmp_path, f"loaded {widened}", autocast_adapter_dtype=widened)
+        held = {layer.sparsegrad_values[f"loaded {widened}"].dtype for layer in layers_of(again).values()}
+        assert held == {torch.float32 if widened else dtype}
+    assert model.merge_and_unload().dtype == dtype
+
+
+def test_a_fp16_model_made_whole_in_fp16_merges(bert):
+    model = adapted(bert.model()).to(torch.float16)
+    merged = model.merge_and_unload()
+    assert {p.dtype for p in merged.parameters()} == {torch.float16}
+
+
+def test_copies_and_pickles(bert):
+    model, batch = adapted(bert.model()), bert.batch()
+    before = logits(model, batch)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        same_state(model, twin)
+        assert torch.equal(logits(twin, batch), before)
+        with torch.no_grad():
+            for layer in layers_of(twin).values():
+                layer.sparsegrad_values["default"].zero_()
+        assert torch.equal(logits(model, batch), before) and not torch.allclose(logits(twin, batch), before)
+
+
+def test_the_embeddings_output_requires_grad_when_asked(bert):
+    model, ids = adapted(bert.model()), bert.batch()["input_ids"]
+    assert not model.get_input_embeddings()(ids).requires_grad
+    base = prepare_model_for_kbit_training(bert.model())
+    assert not any(p.requires_grad for p in base.parameters())
+    model = adapted(base)
+    model.enable_input_require_grads()
+    assert model.get_input_embeddings()(ids).requires_grad
+
+
+def test_a_lora_of_full_rank_is_the_same_function(bert):
+    model, batch = adapted(bert.model(), kept=8, core=(4, 4)), bert.batch()
+    assert model.supports_lora_conversion()
+    before = logits(model, batch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of other PEFT parts
+        config, state = convert_to_lora(model, rank=4)
+        lora = get_peft_model(bert.model(), config).eval()
+        set_peft_model_state_dict(lora, state)
+    torch.testing.assert_close(logits(lora, batch), before, rtol=1e-4, atol=1e-5)
+
+
+def test_the_state_of_one_model_goes_into_another(bert, tmp_path):
+    model, batch = adapted(bert.model()), bert.batch()
+    save_file(get_peft_model_state_dict(model), tmp_path / "state.safetensors")
+    other = adapted(bert.model(), seed=9)
+    assert not torch.allclose(logits(other, batch), logits(model, batch))
+    result = set_peft_model_state_dict(other, load_file(tmp_path / "state.safetensors"))
+    assert not result.unexpected_keys
+    assert torch.equal(logits(other, batch), logits(model, batch))
