@@ -12,7 +12,7 @@ from bench.errors import BadRequest
 from eval.mtbench.asks import Item, Plan
 from eval.mtbench.budget import Budget
 from eval.mtbench.cache import ReplyCache
-from eval.mtbench.cost import Cost, estimate, price_of
+from eval.mtbench.cost import Cost, Price, estimate, price_of
 from eval.mtbench.items import Ask
 from eval.mtbench.judge import Asked, ask_all
 from eval.mtbench.protocol import Protocol
@@ -42,6 +42,10 @@ def grade(args: argparse.Namespace, service: Service | None, plan: Plan, items: 
         return judge(items, plan, cache, None if service is None else _asking(args, service, cache))
 
 
+def _price(args: argparse.Namespace) -> Price | None:
+    return price_of(args.judge) if args.prices is None else price_of(args.judge, args.prices)
+
+
 def _folder(args: argparse.Namespace) -> Path:
     """Where replies are kept."""
     return Path(args.out) / "mtbench" / "replies"
@@ -51,7 +55,7 @@ def _asking(args: argparse.Namespace, service: Service, cache: ReplyCache) -> As
     """How requests are put to ``service``; BadRequest where ``--max-cost`` is to watch a price that is not known."""
     budget = None
     if args.max_cost is not None:
-        price = price_of(args.judge, args.prices)
+        price = _price(args)
         if price is None:
             raise BadRequest(f"--max-cost: the price of {args.judge} is not known; give --prices FILE that has it")
         budget = Budget(args.max_cost, price)
@@ -87,7 +91,7 @@ def cost_of(args: argparse.Namespace, asks: Sequence[Ask]) -> Cost:
     """What is still to be asked, at the price that is known."""
     kept = ReplyCache.read(_folder(args))
     missing = {ask.key: ask for ask in asks if (reply := kept.get(ask.key)) is None or not reply.final}
-    return estimate(list(missing.values()), price=price_of(args.judge, args.prices), batch=args.batch_api)
+    return estimate(list(missing.values()), price=_price(args), batch=args.batch_api)
 
 
 def cost_line(cost: Cost) -> str:

@@ -38,7 +38,7 @@ _DEFAULT_SET = "mt-bench"  # what published judgments are about
 def verify(args: argparse.Namespace) -> int:
     """Print what was reproduced and every exception; 1 where a prompt or FastChat's own score was not."""
     checked, _ = _checked(args, args.verify_judgments)
-    exceptions = [line for one in checked for line in _exceptions(one)]
+    exceptions = [line for one in checked if (line := _exception(one)) is not None]
     counts = {
         "judgments": len(checked),
         "prompts_rebuilt": sum(one.rebuilt for one in checked),
@@ -101,8 +101,9 @@ def _checked(args: argparse.Namespace, path: Path) -> tuple[list[Checked], Proto
     return [check(judgment, protocols[0].prompts, editions) for judgment in judgments], protocols[0]
 
 
-def _exceptions(one: Checked) -> list[str]:
+def _exception(one: Checked) -> str | None:
+    """Everything about one judgment that is not as in the file; None for one that is."""
     judgment = one.judgment
+    reasons = [reason for reason in (one.exception, one.fastchat_score, one.score) if reason is not None]
     place = f"{judgment.place}: question {judgment.question_id}, turn {judgment.turn}, {one_line(judgment.model, 40)}"
-    reasons = (one.exception, one.fastchat_score, one.score if one.score != one.fastchat_score else None)
-    return [f"{place}: {reason}" for reason in reasons if reason is not None]
+    return f"{place}: {'; '.join(reasons)}" if reasons else None
