@@ -23,7 +23,7 @@ from sparsegrad.methods import METHODS, Method
 
 # What one method's peak does not depend on, and what the bases do not.
 _NOT_OF_PEAK = ("methods",)
-_NOT_OF_CALIBRATION = ("methods", "kept", "core", "lora_rank", "trainable", "lr")
+_NOT_OF_CALIBRATION = ("methods", "kept", "core", "fixed_basis", "lora_rank", "trainable", "lr")
 # The first step makes Adam's state, the second peaks with it; a second calibration batch likewise finds the Grams made.
 _PEAK_STEPS = 2
 
@@ -118,7 +118,7 @@ class Desk:
             if path is None:
                 continue
             if path not in by_file:
-                told(f"calibration: {method.basis}")
+                told(f"calibration for {method.name}")
                 by_file[path] = self._calibration(method, path)
             records[method.name] = by_file[path]
         return records

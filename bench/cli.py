@@ -72,6 +72,8 @@ def add_method_words(parser: Parser) -> None:
     group.add_argument("--core", type=int, nargs=2, metavar=("R", "C"), help="rows and columns of the "
                        "rotated space that a fixed support lies in (default: the smallest square with a side divisible "
                        "by 32 that holds --kept)")  # fmt: skip
+    group.add_argument("--fixed-basis", choices=("per-block", "shared"), default="per-block", help="bases of a fixed "
+                       "support (default: %(default)s)")  # fmt: skip
     group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the paper's for the preset, else 7)")
     group.add_argument("--trainable", choices=("mlp", "all"), default="mlp", help="mlp: MLP linears and classification "
                        "head; all: everything else trains too, dense (the paper) (default: %(default)s)")  # fmt: skip
@@ -116,6 +118,7 @@ def request_of(args: argparse.Namespace) -> Request:
         methods=tuple(dict.fromkeys(args.methods)),
         kept=parse_kept(args.kept),
         core=None if args.core is None else (args.core[0], args.core[1]),
+        fixed_basis=args.fixed_basis,
         lora_rank=args.lora_rank,
         lr=args.lr,
         calibration_steps=args.calibration_steps,

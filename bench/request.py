@@ -41,6 +41,7 @@ class Request:
     methods: tuple[str, ...]
     kept: int | float
     core: tuple[int, int] | None = None
+    fixed_basis: str = "per-block"
     lora_rank: int | None
     lr: float
     calibration_steps: int
@@ -88,6 +89,7 @@ class Request:
         return Settings(
             kept=self.kept,
             core=self.core,
+            fixed_basis=self.fixed_basis,  # type: ignore[arg-type]
             lora_rank=workload.lora_rank if self.lora_rank is None else self.lora_rank,
             trainable=self.trainable,  # type: ignore[arg-type]
             targets=workload.targets,

@@ -142,7 +142,9 @@ def _dry_run(desk: Desk, record: Record | None, *, as_json: bool) -> int:
     for method in methods:
         if (config := desk.calibration_config(method)) is not None:
             known = desk.known("calibration", config)
-            cells[f"calibration, {method.basis} ({desk.request.calibration_steps} batches)"] = _state(known)
+            cells[f"calibration, {config['calibration']['basis']} ({desk.request.calibration_steps} batches)"] = _state(
+                known
+            )
     for method in methods:
         cells[f"peak memory of {method.name}"] = _state(desk.known("peak", desk.peak_config(method.name)))
     cells[f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}"] = _state(record)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .additive import frozen_plus_core, plain
 from .core import Slices
+from .dataless import is_dataless
 from .errors import BasesMismatch, SparseGradError
 from .plan import core_is_cheaper_written
 from .roles import is_linear, is_transposed, weight_of
@@ -69,7 +70,8 @@ class CompactLinear(nn.Module):
         # Of W before any update: an adapter knows its base weights again by it.
         self.register_buffer("base_fingerprint", weight_fingerprint(weight))
         # What W carries of the update already, and what entries that left the support have learned (``refresh``).
-        carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if execution != "additive" else None
+        carries = execution != "additive" and weight.dtype == wide
+        carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if carries else None
         self.register_buffer("carried", carried, persistent=False)
         self.register_buffer("settled", None)
         self.register_buffer("energy", None, persistent=False)
@@ -132,9 +134,13 @@ class CompactLinear(nn.Module):
     def base_weight(self) -> Tensor:
         """W without the update, (out, in): the weight itself unless it carries some (then to rounding)."""
         weight = self.weight.detach()
-        if self.carried is None or not self.carried.any():
+        if not self._carries():
             return weight
+        assert self.carried is not None
         return self._plus(weight, -self.carried)
+
+    def _carries(self) -> bool:
+        return self.carried is not None and not is_dataless(self.carried) and bool(self.carried.any())
 
     def merged_weight(self) -> Tensor:
         """W + V_R^T S U_C, (out, in)."""
@@ -169,7 +175,7 @@ class CompactLinear(nn.Module):
 
         Values are compared, not counted: an update by any road (a step, a load, ``.data``) is seen.
         """
-        if self.carried is None:
+        if self.carried is None or is_dataless(core):
             return core, True
         if self.execution == "merged":
             self._check_may_merge()
@@ -210,7 +216,8 @@ class CompactLinear(nn.Module):
     @torch.no_grad()
     def unmerge_(self) -> None:
         """Take out of W what it carries."""
-        if self.carried is not None:
+        if self._carries():
+            assert self.carried is not None
             self.weight.copy_(self.base_weight())
             self.carried.zero_()
 
@@ -221,7 +228,7 @@ class CompactLinear(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self.carried is not None and self.carried.any():
+        if self._carries():
             destination[f"{prefix}weight"] = self.base_weight()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:

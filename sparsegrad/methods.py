@@ -32,6 +32,7 @@ class Settings:
     Attributes:
         kept: entries of a layer's gradient a step, count (int) or share (float).
         core: (r, c) of a fixed support; None: the default for ``kept``.
+        fixed_basis: the bases a fixed support's core is cut from: "per-block", or "shared" (their slices once a role).
         lora_rank: rank of LoRA's factors (the paper: 7 base, 10 large, 32 LLaMA); its alpha is twice the rank.
         trainable: "mlp": the MLP linears (or what stands for them) and the classification head; "all": everything else
             trains too, dense under AdamW (the paper).
@@ -43,6 +44,7 @@ class Settings:
 
     kept: int | float = 0.01
     core: Core | None = None
+    fixed_basis: Literal["per-block", "shared"] = "per-block"
     lora_rank: int = 7
     trainable: Literal["mlp", "all"] = "mlp"
     targets: str | None = None
@@ -55,6 +57,8 @@ class Settings:
     def __post_init__(self) -> None:
         if self.trainable not in ("mlp", "all"):
             raise SparseGradError(f"trainable={self.trainable!r}: give 'mlp' or 'all'")
+        if self.fixed_basis not in ("per-block", "shared"):
+            raise SparseGradError(f"fixed_basis={self.fixed_basis!r}: give 'per-block' or 'shared'")
         if self.lora_rank < 1:
             raise SparseGradError(f"lora_rank={self.lora_rank}: give 1 or more")
 
@@ -106,10 +110,17 @@ class Method:
 
     def calibration(self, settings: Settings) -> dict[str, Any] | None:
         """The options of ``calibrate`` that its bases want, JSON types; None where there is nothing to calibrate."""
-        if self.basis in (None, "none"):
+        basis = self._basis(settings)
+        if basis is None:
             return None
         own = {"kept": settings.kept, "core": settings.core} if self.fixed else {}
-        return {"basis": self.basis, "targets": settings.targets, "every": settings.every, **own}
+        return {"basis": basis, "targets": settings.targets, "every": settings.every, **own}
+
+    def _basis(self, settings: Settings) -> str | None:
+        """The kind of bases that calibration has to make; None for none."""
+        if self.fixed:
+            return settings.fixed_basis
+        return None if self.basis == "none" else self.basis
 
     def prepare(self, model: nn.Module, settings: Settings, bases: Bases | None = None) -> Prepared:
         """Put the method into ``model`` (in place), choose what trains, build the optimizer.
@@ -119,7 +130,7 @@ class Method:
         Raises:
             SparseGradError: bases are missing, or a setting does not fit the model.
         """
-        wanted = None if self.basis == "none" else self.basis
+        wanted = self._basis(settings)
         given = None if bases is None else bases.kind
         if given != wanted:
             needed = f"bases of basis={wanted!r} (see calibrate)" if wanted else "no bases"
@@ -284,7 +295,7 @@ _ALL = (
     ),
     Method(
         name="sparsegrad-compact",
-        summary="SparseGrad, per-block bases, fixed support in a small core: k values train, W is frozen",
+        summary="SparseGrad, fixed support in a small core of per-block bases: k values train, W is frozen",
         basis="per-block",
         fixed=True,
         apply=_compact,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
+from .dataless import is_dataless
 from .errors import NonFiniteGradient, SparseGradError
 from .products import add_unrotated_, coalesced_coo
 from .selection import selection_of
@@ -142,7 +143,7 @@ def sparse_adam(
 
 def _check_finite(parameters: list[Tensor]) -> None:
     """Name the SparseGrad layers whose gradient is not finite; one wait for the device in all."""
-    if not parameters:
+    if not parameters or is_dataless(parameters[0]):
         return
     gradients = [p.grad for p in parameters if p.grad is not None]
     values = [g._values() if g.is_sparse else g for g in gradients]

@@ -11,14 +11,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .dataless import is_dataless
 from .plan import Order, write_back_flops
 
 
 def nonzero_rows(a_BC: Tensor) -> Tensor:
     """Indices of the rows that hold a nonzero, ascending: (R,) int64. NaN counts as nonzero.
 
-    Waits for the device (the number of rows is data).
+    Waits for the device (the number of rows is data); of a matrix without data, every row.
     """
+    if is_dataless(a_BC):
+        return torch.arange(len(a_BC), device=a_BC.device)
     return (a_BC != 0).any(dim=1).nonzero().squeeze(1)
 
 

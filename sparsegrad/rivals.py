@@ -66,6 +66,6 @@ def _wrapped(model: nn.Module, config: Any) -> nn.Module:
     with warnings.catch_warnings():
         # peft asks transformers by a name that transformers 5.2x deprecates.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-        # In the model's dtype like every other method: peft would keep a half-precision model's factors in fp32.
-        wrapped: nn.Module = get_peft_model(model, config, autocast_adapter_dtype=False)
+        # As peft does it for everyone: on a half-precision model the few trained numbers are fp32, like our values.
+        wrapped: nn.Module = get_peft_model(model, config)
     return wrapped

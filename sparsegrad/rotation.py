@@ -7,6 +7,8 @@ import hashlib
 import torch
 from torch import Tensor, nn
 
+from .dataless import is_dataless
+
 
 class Rotation(nn.Module):
     """U (in, in) and V (out, out), basis vectors in rows; ``None`` stands for the identity.
@@ -63,7 +65,7 @@ def fingerprint_of(u: Tensor | None, v: Tensor | None) -> Tensor:
     digest = hashlib.sha256()
     for name, matrix in (("u", u), ("v", v)):
         digest.update(name.encode())
-        if matrix is not None:
+        if matrix is not None and not is_dataless(matrix):
             stride = max(1, matrix.shape[0] // 64)
             sample = matrix[::stride, ::stride].float().to(torch.bfloat16).contiguous().cpu()
             digest.update(str(tuple(matrix.shape)).encode() + bytes(sample.view(torch.uint8).flatten().tolist()))
@@ -72,6 +74,8 @@ def fingerprint_of(u: Tensor | None, v: Tensor | None) -> Tensor:
 
 def weight_sample(weight: Tensor) -> bytes:
     """At most 4,096 entries or so, rounded to bf16: the same on any device, and for fp32 and bf16 copies."""
+    if is_dataless(weight):
+        return b""
     flat = weight.detach().reshape(-1)
     sample = flat[:: max(1, len(flat) // 4096)].to(torch.bfloat16).cpu()
     return sample.contiguous().view(torch.uint8).numpy().tobytes()

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 import torch
 from torch import Tensor
 
+from .dataless import is_dataless
 from .errors import SparseGradError
 from .products import coalesced_coo
 
@@ -49,7 +50,7 @@ def top_k(dense: Tensor, k: int) -> Tensor:
 def _largest(magnitude: Tensor, k: int) -> Tensor:
     """Indices of the k largest of a vector, in no order. A sampled threshold first, corrected where it was too high."""
     entries = len(magnitude)
-    if magnitude.is_cuda or entries < _SAMPLED_FROM or k * 4 > entries:
+    if magnitude.is_cuda or entries < _SAMPLED_FROM or k * 4 > entries or is_dataless(magnitude):
         return magnitude.topk(k, sorted=False).indices
     sample = magnitude[:: entries // _SAMPLE]
     # The sample's count above the true threshold is about binomial: aim five deviations beyond k's share, so that

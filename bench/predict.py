@@ -1,0 +1,87 @@
+"""The peak memory of a model that does not fit here: the same train step on tensors without data.
+
+The method is put into the model's outline (the meta device), the outline becomes torch's fake tensors, which have
+shape, dtype and storage size but no memory, and two train steps run on them under the tracked instrument. What depends
+on data takes its dearest course: every token is active, so a prediction is an upper bound where padding is dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.peak import TrackedPeak
+from bench.request import DTYPES, Request
+from bench.train import train_step
+from bench.workload import Workload
+from sparsegrad import Bases, Basis, SparseGradOptimizer
+from sparsegrad.bases import fingerprint, layers_of
+from sparsegrad.core import default_core
+from sparsegrad.methods import Method, Settings
+from sparsegrad.roles import Target, find_targets, shape_of
+from sparsegrad.support import resolve_kept
+
+__all__ = ["predict_peak"]
+
+# As measured: the first step makes the optimizer's state, the second peaks with it.
+_STEPS = 2
+
+
+def predict_peak(request: Request, method: Method, workload: Workload) -> dict[str, Any]:
+    """Peak bytes of the method's train step on the widest batch, by phase, and what the method trains."""
+    settings = request.settings(workload)
+    outline = workload.outline().to(DTYPES[request.dtype])
+    prepared = method.prepare(outline, settings, bases_outline(method, outline, settings))
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        model = prepared.model.to_empty(device="cpu")
+        training = [p for p in model.parameters() if p.requires_grad]
+        optimizer = SparseGradOptimizer(training, lr=settings.lr) if training else None
+        prepared = replace(prepared, model=model, optimizer=optimizer)
+        widest = max(workload.batches, key=lambda made: made["input_ids"].numel())
+        batch = {name: mode.from_tensor(tensor) for name, tensor in widest.items()}
+        instrument = TrackedPeak()
+        with instrument:
+            instrument.watch([*model.parameters(), *model.buffers(), *batch.values()])
+            for _ in range(_STEPS):
+                train_step(prepared, batch, instrument)
+    return {
+        "trainable_parameters": prepared.trainable_parameters,
+        "updated_parameters": prepared.updated_parameters,
+        "adapter_bytes": prepared.adapter_bytes,
+        "steps": _STEPS,
+        **replace(instrument.read(), instrument="predicted").as_json(),
+    }
+
+
+def bases_outline(method: Method, model: nn.Module, settings: Settings) -> Bases | None:
+    """Bases of the shapes that calibration would give, without data; None where the method needs none."""
+    options = method.calibration(settings)
+    if options is None:
+        return None
+    found = find_targets(model, targets=settings.targets, every=settings.every)
+    cores = {target.name: _core(target, settings) if method.fixed else shape_of(target.module) for target in found}
+    table = {}
+    for target in found:
+        (out, inner), (rows, cols) = shape_of(target.module), cores[target.name]
+        key = target.role if options["basis"] == "shared" else target.name
+        table[key] = Basis(u=_outline(cols, inner), v=_outline(rows, out), singular_in=None, singular_out=None)
+    return Bases(
+        kind=options["basis"],
+        table=table,
+        layers=layers_of(found),
+        fingerprint=fingerprint(found),
+        energies={name: _outline(*core) for name, core in cores.items()} if method.fixed else {},
+    )
+
+
+def _core(target: Target, settings: Settings) -> tuple[int, int]:
+    out, inner = shape_of(target.module)
+    return settings.core or default_core(resolve_kept(settings.kept, out * inner, layer=target.name), out, inner)
+
+
+def _outline(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, device="meta")
