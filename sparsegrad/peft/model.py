@@ -18,6 +18,7 @@ from peft.tuners.tuners_utils import (
 )
 from peft.utils import resolve_quantization_backend
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..errors import NoTargets, SparseGradError
 from ..roles import find_targets, is_linear, is_transposed
@@ -66,7 +67,10 @@ class SparseGradModel(BaseTuner):
                 names = self._source.names(self.model)
             except NoTargets as error:
                 raise NoTargets(f"Please specify `target_modules` in `peft_config`: {error}") from None
-            peft_config.target_modules = {name for name in names if _in_chosen_block(peft_config, name)}
+            chosen = {name for name in names if _in_chosen_block(peft_config, name)}
+            if not chosen:
+                raise NoTargets(f"layers_to_transform={peft_config.layers_to_transform}: none of {', '.join(names)}")
+            peft_config.target_modules = chosen
         return peft_config
 
     def _prepare_model(self, peft_config: PeftConfig, model: nn.Module) -> None:
@@ -146,6 +150,11 @@ def _check_linear(name: str, module: nn.Module) -> None:
         raise SparseGradError(
             f"{name} is a {type(module).__name__}, whose weights are quantised: SparseGrad adapts floating-point "
             "weights; load the model unquantised, or leave this layer out with exclude_modules"
+        )
+    if isinstance(module, NonDynamicallyQuantizableLinear):
+        raise SparseGradError(
+            f"{name} is the projection of an nn.MultiheadAttention, which reads its weight and never calls it: an "
+            "adapter would learn nothing; leave this layer out with exclude_modules"
         )
     if not is_linear(module):
         raise TypeError(

@@ -25,7 +25,7 @@ def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return model(**batch).logits
 
 
-def layers_of(model: nn.Module) -> list[SparseGradTunerLinear]:
+def layers_of(model: nn.Module) -> list[Any]:
     return [module for module in model.modules() if isinstance(module, SparseGradTunerLinear)]
 
 

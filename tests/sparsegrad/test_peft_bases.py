@@ -1,6 +1,7 @@
 """An adapter from calibrated bases: the compact layers of ``convert``, as PEFT carries them."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -52,7 +53,7 @@ def test_it_is_the_compact_mode_of_convert(arch, basis, tmp_path):
     assert set(ours) == set(bases.layers)
     values = []
     for name, layer in ours.items():
-        converted = compact.get_submodule(name)
+        converted: Any = compact.get_submodule(name)
         assert torch.equal(layer.sparsegrad_indices["default"], converted.places)
         assert torch.equal(layer.sparsegrad_u["default"], converted.slices.u)
         assert torch.equal(layer.sparsegrad_v["default"], converted.slices.v)
@@ -116,7 +117,7 @@ def test_half_precision_layers_hold_the_bases_rounded(bert, tmp_path):
         assert layer.sparsegrad_values["default"].dtype == torch.float32
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "no file": ({"bases": "/nowhere/bases.safetensors"}, BasesMismatch, "no file /nowhere/bases.safetensors"),
     "another model": ({"seed_of_model": 1}, BasesMismatch, "calibrated on other weights"),
     "a larger core": ({"core": (16, 40)}, SparseGradError, "does not fit|hold a core of"),

@@ -1,6 +1,7 @@
 """The tuner's layer: its formula, its derivatives, its dtypes, and what it saves for backward."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -43,19 +44,19 @@ def net(request: pytest.FixtureRequest) -> nn.Module:
     return Net(LINEARS[request.param]()).double()
 
 
-def adapted(net: nn.Module, **options: object) -> nn.Module:
+def adapted(net: nn.Module, **options: Any) -> Any:
     config = SparseGradConfig(
         **{"target_modules": ["fc"], "kept": 30, "core": (8, 7), "init_weights": False, **options}
     )
     return get_peft_model(net, config)
 
 
-def layer_of(model: nn.Module) -> SparseGradTunerLinear:
+def layer_of(model: nn.Module) -> Any:
     (layer,) = [module for module in model.modules() if isinstance(module, SparseGradTunerLinear)]
     return layer
 
 
-def dense(layer: SparseGradTunerLinear, x: torch.Tensor, values: torch.Tensor, name: str = "default") -> torch.Tensor:
+def dense(layer: Any, x: torch.Tensor, values: torch.Tensor, name: str = "default") -> torch.Tensor:
     """x (W + V_R^T S U_C)^T + b, every matrix made in full."""
     u, v, places = layer.sparsegrad_u[name], layer.sparsegrad_v[name], layer.sparsegrad_indices[name].long()
     core = torch.zeros(len(v), len(u), dtype=values.dtype)
@@ -130,7 +131,12 @@ def test_x_in_the_core_is_all_it_saves_for_backward():
     layer = layer_of(adapted(Net(nn.Linear(64, 96), inner=64), kept=60, core=(8, 8)))
     parameters = {p.data_ptr() for p in layer.parameters()} | {b.data_ptr() for b in layer.buffers()}
     saved: list[torch.Size] = []
-    keep = lambda t: (saved.append(t.shape) if t.data_ptr() not in parameters else None, t)[1]  # noqa: E731
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.data_ptr() not in parameters:
+            saved.append(tensor.shape)
+        return tensor
+
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         layer(torch.randn(50, 64, requires_grad=True))
     assert sorted(saved) == [(8, 8), (50, 8)]
@@ -156,7 +162,7 @@ def test_shapes_of_any_number_of_dimensions(net):
 @pytest.mark.parametrize("widened", [True, False])
 def test_half_precision_models_keep_fp32_values_unless_told_not_to(dtype, widened):
     config = SparseGradConfig(target_modules=["fc"], kept=0.2, init_weights=False)
-    model = get_peft_model(Net(nn.Linear(12, 20)).to(dtype), config, autocast_adapter_dtype=widened)
+    model: Any = get_peft_model(Net(nn.Linear(12, 20)).to(dtype), config, autocast_adapter_dtype=widened)
     model.add_adapter("other", config, autocast_adapter_dtype=widened)
     layer = layer_of(model)
     for name in ("default", "other"):

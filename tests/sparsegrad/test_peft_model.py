@@ -2,7 +2,6 @@
 
 import copy
 import json
-import pickle
 import warnings
 from typing import Any
 
@@ -11,16 +10,12 @@ import torch
 from peft import (
     PeftModel,
     convert_to_lora,
-    get_base_model_state_dict,
     get_peft_model,
-    get_peft_model_state_dict,
-    inject_adapter_in_model,
     prepare_model_for_kbit_training,
-    set_base_model_state_dict,
     set_peft_model_state_dict,
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
@@ -31,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:Futur
 PREFIX = "sparsegrad_"
 
 
-def adapted(model: nn.Module, **options: Any) -> PeftModel:
+def adapted(model: nn.Module, **options: Any) -> Any:
     return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
 
 
@@ -40,7 +35,7 @@ def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         return model(**batch).logits
 
 
-def layers_of(model: nn.Module) -> dict[str, SparseGradTunerLinear]:
+def layers_of(model: nn.Module) -> dict[str, Any]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
 
 
@@ -116,7 +111,7 @@ def test_what_is_in_the_file(arch, tmp_path):
     model = adapted(arch.model(), core=(8, 6), kept=20)
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "adapter_model.safetensors")
-    expected = {}
+    expected: dict[str, tuple[int, ...]] = {}
     for name, layer in layers_of(model).items():
         shapes = {"values": (20,), "indices": (20,), "u": (6, layer.in_features), "v": (8, layer.out_features)}
         expected |= {f"{name}.{PREFIX}{part}": shape for part, shape in shapes.items()}
@@ -148,6 +143,25 @@ def test_merging_is_the_same_function(arch, tmp_path):
     merged.save_pretrained(tmp_path)
     again = type(merged).from_pretrained(tmp_path, dtype=torch.float64).eval()
     torch.testing.assert_close(logits(again, batch), before)
+
+
+def test_what_peft_says_of_the_model(bert, capsys):
+    model = adapted(bert.model())
+    status = model.get_model_status()
+    assert (status.peft_types, status.adapter_model_type) == ({"default": "SPARSEGRAD"}, "SparseGradModel")
+    assert status.num_adapter_layers == 8 and status.requires_grad == {"default": True}
+    assert status.trainable_params == model.get_nb_trainable_parameters()[0]
+    assert all(layer.devices == {"default": ["cpu"]} for layer in model.get_layer_status())
+    model.print_trainable_parameters()
+    assert f"trainable params: {status.trainable_params} " in capsys.readouterr().out.replace(",", "")
+    assert "sparsegrad.SparseGradTunerLinear" in repr(model)
+
+
+def test_an_adapter_for_inference_does_not_train(bert):
+    model = adapted(bert.model(), inference_mode=True)
+    assert not any(p.requires_grad for p in model.parameters())
+    model.set_adapter("default")
+    assert {n.split(".")[-2] for n, p in model.named_parameters() if p.requires_grad} == {"sparsegrad_values"}
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
@@ -182,50 +196,6 @@ def test_gradients_are_the_same_under_checkpointing(arch, reentrant):
     torch.testing.assert_close(again, told)
 
 
-def test_the_base_models_state_goes_out_and_in_by_its_own_names(arch):
-    model = arch.model()
-    state = copy.deepcopy(model.state_dict())
-    peft_model = adapted(model)
-    told = get_base_model_state_dict(peft_model)
-    assert told.keys() == state.keys() and all(torch.equal(told[name], state[name]) for name in state)
-    with torch.no_grad():
-        for p in peft_model.parameters():
-            p.add_(1)
-    result = set_base_model_state_dict(peft_model, state)
-    assert not result.missing_keys and not result.unexpected_keys
-    again = get_base_model_state_dict(peft_model)
-    assert all(torch.equal(again[name], state[name]) for name in state)
-
-
-def test_layers_injected_without_a_peft_model(bert):
-    model, batch = bert.model(), bert.batch()
-    told = get_peft_model_state_dict(adapted(bert.model()))
-    inject_adapter_in_model(SparseGradConfig(kept=0.1), model, low_cpu_mem_usage=True)
-    assert "meta" in {p.device.type for p in model.parameters()}
-    result = set_peft_model_state_dict(model, told, low_cpu_mem_usage=True)
-    assert not result.unexpected_keys and "meta" not in {p.device.type for p in model.parameters()}
-    torch.manual_seed(0)
-    assert torch.equal(logits(model.eval(), batch), logits(_with(bert.model(), told), batch))
-
-
-def _with(model: nn.Module, state: dict[str, torch.Tensor]) -> nn.Module:
-    peft_model = adapted(model)
-    set_peft_model_state_dict(peft_model, state)
-    return peft_model
-
-
-def test_injection_by_the_names_of_a_state(bert):
-    told = {
-        name.removeprefix("base_model.model."): t
-        for name, t in get_peft_model_state_dict(adapted(bert.model())).items()
-    }
-    told = {name: tensor for name, tensor in told.items() if ".layer.2." in name}
-    with pytest.warns(RuntimeWarning, match="these additional target modules"):
-        model = inject_adapter_in_model(SparseGradConfig(kept=0.1), bert.model(), state_dict=told)
-    assert set(layers_of(model)) == {name.rsplit(".", 1)[0] for name in told}
-    assert len(layers_of(model)) == 2
-
-
 def test_further_modules_train_and_are_saved(bert, tmp_path):
     model, batch = adapted(bert.model(), modules_to_save=["classifier"]), bert.batch()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
@@ -251,44 +221,6 @@ def test_task_types(bert, architectures, tmp_path):
     assert adapted(t5.model(), task_type="SEQ_2_SEQ_LM").generate(**batch, max_new_tokens=3).shape[0] == 3
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_models(dtype, architectures, tmp_path):
-    llama = architectures["llama"]
-    model, batch = adapted(llama.model(dtype=dtype)), llama.batch()
-    model(**batch).loss.backward()
-    model.save_pretrained(tmp_path)
-    tensors = load_file(tmp_path / "adapter_model.safetensors")
-    assert {t.dtype for name, t in tensors.items() if "values" in name} == {torch.float32}
-    assert {t.dtype for name, t in tensors.items() if name.endswith(("_u", "_v"))} == {dtype}
-    for low_cpu in (False, True):
-        again = PeftModel.from_pretrained(llama.model(dtype=dtype), tmp_path, low_cpu_mem_usage=low_cpu)
-        same_state(model, again)
-        assert torch.equal(logits(again, batch), logits(model, batch))
-    for widened in (True, False):
-        again.load_adapter(tmp_path, f"loaded {widened}", autocast_adapter_dtype=widened)
-        held = {layer.sparsegrad_values[f"loaded {widened}"].dtype for layer in layers_of(again).values()}
-        assert held == {torch.float32 if widened else dtype}
-    assert model.merge_and_unload().dtype == dtype
-
-
-def test_a_fp16_model_made_whole_in_fp16_merges(bert):
-    model = adapted(bert.model()).to(torch.float16)
-    merged = model.merge_and_unload()
-    assert {p.dtype for p in merged.parameters()} == {torch.float16}
-
-
-def test_copies_and_pickles(bert):
-    model, batch = adapted(bert.model()), bert.batch()
-    before = logits(model, batch)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-        same_state(model, twin)
-        assert torch.equal(logits(twin, batch), before)
-        with torch.no_grad():
-            for layer in layers_of(twin).values():
-                layer.sparsegrad_values["default"].zero_()
-        assert torch.equal(logits(model, batch), before) and not torch.allclose(logits(twin, batch), before)
-
-
 def test_the_embeddings_output_requires_grad_when_asked(bert):
     model, ids = adapted(bert.model()), bert.batch()["input_ids"]
     assert not model.get_input_embeddings()(ids).requires_grad
@@ -309,13 +241,3 @@ def test_a_lora_of_full_rank_is_the_same_function(bert):
         lora = get_peft_model(bert.model(), config).eval()
         set_peft_model_state_dict(lora, state)
     torch.testing.assert_close(logits(lora, batch), before, rtol=1e-4, atol=1e-5)
-
-
-def test_the_state_of_one_model_goes_into_another(bert, tmp_path):
-    model, batch = adapted(bert.model()), bert.batch()
-    save_file(get_peft_model_state_dict(model), tmp_path / "state.safetensors")
-    other = adapted(bert.model(), seed=9)
-    assert not torch.allclose(logits(other, batch), logits(model, batch))
-    result = set_peft_model_state_dict(other, load_file(tmp_path / "state.safetensors"))
-    assert not result.unexpected_keys
-    assert torch.equal(logits(other, batch), logits(model, batch))

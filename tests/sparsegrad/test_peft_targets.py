@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel, get_peft_model
+from peft import get_peft_model
 from torch import nn
 
 from sparsegrad.errors import NoTargets, SparseGradError
@@ -14,7 +14,7 @@ from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
 pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
 
 
-def adapted(model: nn.Module, **options: Any) -> PeftModel:
+def adapted(model: nn.Module, **options: Any) -> Any:
     return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
 
 
@@ -27,7 +27,7 @@ def layers_of(model: nn.Module) -> dict[str, SparseGradTunerLinear]:
     return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
 
 
-TARGETS = {
+TARGETS: dict[str, tuple[dict[str, Any], int]] = {
     "name endings": ({"target_modules": ["intermediate.dense"]}, 4),
     "a whole name": ({"target_modules": ["bert.encoder.layer.1.output.dense"]}, 1),
     "a pattern": ({"target_modules": r".*attention\.self\.(query|value)"}, 8),
@@ -70,6 +70,7 @@ class Odd(nn.Module):
         self.twin = nn.Linear(6, 6)
         self.twin.weight = self.tied.weight
         self.conv = nn.Conv1d(6, 6, 1)
+        self.attention = nn.MultiheadAttention(6, 2)
         self.bytes = nn.Linear(6, 6)
         self.bytes.weight = nn.Parameter(torch.ones(6, 6, dtype=torch.uint8), requires_grad=False)
 
@@ -77,10 +78,11 @@ class Odd(nn.Module):
         return self.fine(x)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "tied": ({"target_modules": ["fine", "tied"]}, SparseGradError, "tied shares its weight with twin.weight"),
     "no linear": ({"target_modules": ["fine", "conv"]}, TypeError, "Target module conv, a Conv1d, is not supported"),
     "quantised": ({"target_modules": ["fine", "bytes"]}, SparseGradError, "bytes holds torch.uint8 weights"),
+    "never called": ({"target_modules": "all-linear"}, SparseGradError, "attention.out_proj is the projection"),
     "too many entries": ({"target_modules": ["fine"], "kept": 37}, SparseGradError, "kept=37 entries of fine"),
     "no entries": ({"target_modules": ["fine"], "kept": 0}, SparseGradError, "kept=0 entries of fine"),
     "a small core": ({"target_modules": ["fine"], "kept": 9, "core": (2, 4)}, SparseGradError, "do not fit core"),
@@ -93,7 +95,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", list(REFUSED))
 def test_a_request_that_cannot_be_met_changes_nothing(case):
     options, error, said = REFUSED[case]
-    model = Odd()
+    model: Any = Odd()
     modules, flags = list(model.modules()), [p.requires_grad for p in model.parameters()]
     with pytest.raises(error, match=said) as raised:
         get_peft_model(model, SparseGradConfig(**options))
@@ -102,8 +104,14 @@ def test_a_request_that_cannot_be_met_changes_nothing(case):
     assert [p.requires_grad for p in model.parameters()] == flags
 
 
+def test_blocks_that_are_not_there(bert):
+    with pytest.raises(NoTargets, match=r"layers_to_transform=\[9\]: none of bert.encoder.layer.0.inter"):
+        adapted(bert.model(), layers_to_transform=[9])
+
+
 def test_a_second_adapter_that_fails_leaves_the_first_as_it_was(bert):
-    model, batch = adapted(bert.model()), bert.batch()
+    model: Any = adapted(bert.model())
+    batch = bert.batch()
     before, state = logits(model, batch), list(model.state_dict())
     with pytest.raises(SparseGradError, match="does not fit"):
         model.add_adapter("other", SparseGradConfig(core=(4000, 4000)))
