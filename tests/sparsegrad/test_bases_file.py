@@ -31,6 +31,21 @@ def test_what_is_read_is_what_was_written(bert, tmp_path, basis, sides):
     convert(bert.model(), read)
 
 
+@pytest.mark.parametrize("basis", ["shared", "per-block"])
+@pytest.mark.parametrize("options", [{"kept": 7}, {"core": (5, 9)}], ids=str)
+def test_energies_and_leading_rows_travel_too(bert, tmp_path, basis, options):
+    """A fixed support is chosen from what was read as from what was made; a dynamic one has too few vectors."""
+    made = calibrate(bert.model(), bert.batches(2), 2, basis=basis, **options)
+    read = Bases.load(made.save(tmp_path / "b"))
+    assert set(read.energies) == set(made.energies) == set(made.layers)
+    assert all(torch.equal(read.energies[name], energy) for name, energy in made.energies.items())
+    pair = [convert(bert.model(), bases, support="fixed", **{"kept": 7, **options}) for bases in (made, read)]
+    first, second = (model.state_dict() for model in pair)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    with pytest.raises(BasesMismatch, match=r"holds its leading .* support='fixed'"):
+        convert(bert.model(), read, kept=7)
+
+
 def test_the_file_tells_model_data_and_settings_to_any_reader(bases, tmp_path):
     with safe_open(bases.save(tmp_path / "b"), framework="pt") as file:
         told = json.loads(file.metadata()["sparsegrad"])["bases"]
@@ -57,20 +72,22 @@ def test_foreign_files_are_told(bases, tmp_path):
     save_file({"a": torch.ones(2)}, tmp_path / "text", {"sparsegrad": "{"})
     save_file({"a": torch.ones(2)}, tmp_path / "other", {"sparsegrad": '{"layers": {}}'})
     save_file({"a": torch.ones(2)}, tmp_path / "later", {"sparsegrad": '{"bases": {"format": 99}}'})
+    save_file({"a": torch.ones(2)}, tmp_path / "first", {"sparsegrad": '{"bases": {"format": 1}}'})
     (tmp_path / "folder").mkdir()
-    for name in ("plain", "list", "text", "other", "later", "folder"):
+    for name in ("plain", "list", "text", "other", "later", "first", "folder"):
         with pytest.raises(BasesMismatch, match=name):
             Bases.load(tmp_path / name)
+    with pytest.raises(BasesMismatch, match="bases of format 1, this version reads 2"):
+        Bases.load(tmp_path / "first")
 
 
-def test_a_file_that_lacks_a_basis_it_names_is_told(bases, tmp_path):
+@pytest.mark.parametrize("lacks", ["output.dense/", "energy/bert.encoder.layer.3.output.dense"])
+def test_a_file_that_lacks_a_tensor_it_names_is_told(bert, tmp_path, lacks):
     """Read as 'not rotated', it would train in the original space and say nothing."""
-    tensors, header = bases.to_tensors()
-    save_file(
-        {name: tensor.contiguous() for name, tensor in tensors.items() if not name.startswith("output.dense")},
-        tmp_path / "b",
-        {"sparsegrad": json.dumps(header)},
-    )
+    tensors, header = calibrate(bert.model(), bert.batches(2), 2, kept=7).to_tensors()
+    left = {name: tensor.contiguous() for name, tensor in tensors.items() if not name.startswith(lacks)}
+    assert len(left) < len(tensors)
+    save_file(left, tmp_path / "b", {"sparsegrad": json.dumps(header)})
     with pytest.raises(BasesMismatch, match=r"output\.dense"):
         Bases.load(tmp_path / "b")
 

@@ -114,9 +114,9 @@ def test_the_model_and_the_world_are_left_as_they_were(bert):
     flags = [(p, p.requires_grad, p.grad, None if p.grad is None else p.grad.clone()) for p in model.parameters()]
     weights, modes = [p.detach().clone() for p in model.parameters()], [m.training for m in model.modules()]
     before, chance = tensorly.get_backend(), torch.get_rng_state()
-    for mode in ("streamed", "stacked"):
+    for options in ({"mode": "streamed"}, {"mode": "stacked"}, {"kept": 13}):
         with torch.no_grad():
-            calibrate(model, bert.batches(2), 2, mode=mode)
+            calibrate(model, bert.batches(2), 2, **options)
     with pytest.raises(SparseGradError):
         calibrate(model, bert.batches(1), 2)
     assert tensorly.get_backend() == before
@@ -134,7 +134,8 @@ def test_it_runs_under_either_gradient_mode(bert, outer):
         assert calibrate(bert.model(), bert.batches(1), 1).table
 
 
-def test_never_two_weight_gradients_are_alive(bert):
+@pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"kept": 13}, 2)])
+def test_never_two_weight_gradients_are_alive(bert, options, passes):
     """Of each gradient handed over, a weak reference: all earlier ones are dead when the next arrives."""
     model, alive, most = bert.model(), [], []
 
@@ -147,14 +148,16 @@ def test_never_two_weight_gradients_are_alive(bert):
 
     for target in find_targets(model):
         target.weight.register_post_accumulate_grad_hook(watch)
-    calibrate(model, bert.batches(2), 2)
-    assert len(most) == 16 and max(most) == 1
+    calibrate(model, bert.batches(2), 2, **options)
+    assert len(most) == passes * 16 and max(most) == 1
 
 
-def test_exactly_the_steps_asked_are_drawn_and_told(bert):
+@pytest.mark.parametrize(("options", "passes"), [({}, 1), ({"kept": 13}, 2), ({"core": (3, 5)}, 2)])
+def test_exactly_the_steps_asked_are_drawn_and_told(bert, options, passes):
+    """For the energies of a core the same batches are run again, not others."""
     batches, seen = iter(bert.batches(5)), []
-    calibrate(bert.model(), batches, 2, progress=lambda done, of: seen.append((done, of)))
-    assert len(list(batches)) == 3 and seen == [(1, 2), (2, 2)]
+    calibrate(bert.model(), batches, 2, progress=lambda done, of: seen.append((done, of)), **options)
+    assert len(list(batches)) == 3 and seen == [(done + 1, 2 * passes) for done in range(2 * passes)]
 
 
 def test_a_nan_gradient_names_the_layer(bert):
@@ -174,6 +177,11 @@ def test_bad_requests_are_told(bert):
         ({"basis": "block"}, "basis='block'.*shared, per-block, none"),
         ({"sides": "left"}, "sides='left'.*both, in, out"),
         ({"mode": "fast"}, "mode='fast'"),
+        ({"basis": "none", "kept": 5}, "two-sided bases; given basis='none'"),
+        ({"sides": "in", "core": (3, 5)}, "two-sided bases; .*sides='in'"),
+        ({"core": (17, 5)}, r"core=\(17, 5\) does not fit .*output\.dense"),
+        ({"core": (3, 5), "kept": 16}, r"kept=16 .*do not fit core=\(3, 5\), which has 15"),
+        ({"kept": 641}, "kept=641"),
     ):
         with pytest.raises(SparseGradError, match=told):
             calibrate(model, batches, **options)

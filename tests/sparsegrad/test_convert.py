@@ -189,7 +189,9 @@ def test_every_entry_kept_is_dense_training(bert, converted, kept):
 @pytest.mark.parametrize(
     "options",
     [{"kept": k} for k in (641, True, 0, 0.0, 1.5, -1, None)]
-    + [{"support": "fixed"}, {"execution": "fast"}, {"targets": "nothing"}, {"targets": "("}, {"every": 0}],
+    + [{"support": "fixed"}, {"support": "static"}, {"core": (4, 4)}]  # no energies here; a core is a fixed support's
+    + [{"execution": execution} for execution in ("fast", "merged")]
+    + [{"targets": "nothing"}, {"targets": "("}, {"every": 0}],
     ids=str,
 )
 def test_a_bad_request_leaves_the_model_untouched(bert, options):

@@ -173,8 +173,8 @@ def test_bad_requests_are_told(pair, rotation):
     make: Any = SparseGradLinear.from_linear
     for call, told in (
         (lambda: make(nn.LayerNorm(3), name="norm"), "norm is a LayerNorm"),
-        (lambda: make(linear, support="fixed"), "support='fixed'"),
         (lambda: make(linear, execution="fast"), "execution='fast'"),
+        (lambda: make(linear, execution="merged"), "execution='merged'"),  # of fixed support
         (lambda: make(linear, kept=55, name="mlp.up"), "kept=55 entries of mlp.up, which has 54"),
         (lambda: make(linear, rotation(OUT, INNER, dtype=torch.float32)), r"in basis \(6, 6\); given \(9, 9\)"),
     ):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparsegrad import Bases, SparseGradError, SparseGradLinear, calibrate
+from sparsegrad import Bases, CompactLinear, SparseGradError, SparseGradLinear, calibrate
 from sparsegrad.methods import METHODS, Settings, method_named
 from sparsegrad.roles import find_targets
 from sparsegrad.selection import selection_of
@@ -14,11 +14,18 @@ LINEARS = 2 * BLOCKS  # of a model with one stack
 BIASES, HEAD = BLOCKS * (WIDTH + HIDDEN), 2 * WIDTH + 2
 
 
-def prepared(name, arch, **settings):
-    model = arch.model()
-    method = method_named(name)
-    bases = None if method.basis in (None, "none") else calibrate(model, arch.batches(2), 2, basis=method.basis)
-    return method.prepare(model, Settings(**{"kept": KEPT, "lora_rank": RANK, "lr": 1e-2, **settings}), bases)
+FAMILIES = ("bert", "gpt2", "t5", "llama")
+# peft's SHiRA refuses GPT-2's Conv1D: its own test.
+TAKEN = [(name, family) for name in METHODS for family in FAMILIES if (name, family) != ("shira", "gpt2")]
+ADAPTERS = ("lora", "lora-fa", "shira", "sparsegrad-compact")  # W itself is frozen
+
+
+def prepared(name, arch, **given):
+    model, method = arch.model(), method_named(name)
+    settings = Settings(**{"kept": KEPT, "lora_rank": RANK, "lr": 1e-2, **given})
+    options = method.calibration(settings)
+    bases = None if options is None else calibrate(model, arch.batches(2), 2, **options)
+    return method.prepare(model, settings, bases)
 
 
 def train_step(ready, batch):
@@ -28,6 +35,11 @@ def train_step(ready, batch):
         ready.optimizer.step()
         ready.optimizer.zero_grad()
     return loss.item()
+
+
+def original(name):
+    """The name that a parameter had before peft wrapped it."""
+    return name.removeprefix("base_model.model.").replace(".base_layer", "")
 
 
 def changed_entries(after, before):
@@ -44,11 +56,18 @@ def name(request):
     return request.param
 
 
-@pytest.fixture(params=["bert", "gpt2", "t5", "llama"])
+@pytest.fixture
 def family(request, architectures):
     return architectures[request.param]
 
 
+def each_taken(names=tuple(METHODS)):
+    """Every method of ``names`` on every family that it takes."""
+    pairs = [(name, family) for name, family in TAKEN if name in names]
+    return pytest.mark.parametrize(("name", "family"), pairs, indirect=["family"])
+
+
+@each_taken()
 @pytest.mark.parametrize("trainable", ["mlp", "all"])
 def test_the_loss_at_step_0_is_the_models(name, family, trainable):
     ready = prepared(name, family, trainable=trainable)
@@ -56,6 +75,7 @@ def test_the_loss_at_step_0_is_the_models(name, family, trainable):
     assert ready.model(**family.batch()).loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+@each_taken()
 def test_a_step_changes_what_is_counted_and_nothing_else(name, family):
     """Entry by entry, over two batches: at most ``updated`` a step, and the loss falls."""
     ready = prepared(name, family, lr=1e-3)
@@ -66,12 +86,13 @@ def test_a_step_changes_what_is_counted_and_nothing_else(name, family):
     assert {n for n, count in changed.items() if count} <= may
     assert sum(changed.values()) <= ready.updated_parameters
     assert ready.trainable_parameters == sum(before[n].numel() for n in may)
-    if name == "frozen":
+    if not METHODS[name].trains:
         assert sum(changed.values()) == 0
         return
     # What SparseGrad updates is all it may: k entries of a rotated weight, none of which has gradient zero here.
-    rotated = {n for n, m in ready.model.named_modules() if isinstance(m, SparseGradLinear)}
-    assert all(changed[f"{n}.weight"] == KEPT for n in rotated)
+    tuned = {SparseGradLinear: "weight", CompactLinear: "values"}
+    told = [changed[f"{n}.{tuned[type(m)]}"] for n, m in ready.model.named_modules() if type(m) in tuned]
+    assert told == [KEPT] * (len(find_targets(family.model())) if METHODS[name].basis else 0)
     assert sum(changed.values()) > 0
     assert train_step(ready, family.batch()) < first
 
@@ -80,20 +101,29 @@ def test_parameters_are_counted_two_ways(name, bert):
     trainable, updated = {
         "full": (LINEARS * WIDTH * HIDDEN + BIASES + HEAD,) * 2,
         "lora": (LINEARS * RANK * (WIDTH + HIDDEN) + HEAD,) * 2,
+        "lora-fa": (BLOCKS * RANK * (WIDTH + HIDDEN) + HEAD,) * 2,  # B alone: (out, r) of both linears of a block
+        "shira": (LINEARS * RANK * (WIDTH + HIDDEN) + HEAD,) * 2,
+        "sparsegrad-compact": (LINEARS * KEPT + HEAD,) * 2,
         "frozen": (0, 0),
+        "frozen-drop": (0, 0),
     }.get(name, (LINEARS * WIDTH * HIDDEN + BIASES + HEAD, LINEARS * KEPT + BIASES + HEAD))
     ready = prepared(name, bert)
     assert (ready.trainable_parameters, ready.updated_parameters) == (trainable, updated)
-    assert (ready.optimizer is None) == (name == "frozen") and ready.model.training
+    assert (ready.optimizer is None) == (name in ("frozen", "frozen-drop")) and ready.model.training
 
 
 def test_all_trains_everything_else_too(name, bert):
     ready = prepared(name, bert, trainable="all")
     frozen = {n for n, p in ready.model.named_parameters() if not p.requires_grad}
-    if name == "frozen":
+    linears = {
+        f"{target.name}.{parameter}" for target in find_targets(bert.model()) for parameter in ("weight", "bias")
+    }
+    if not METHODS[name].trains:
         assert ready.trainable_parameters == 0
-    elif name == "lora":
-        assert len(frozen) == 2 * LINEARS and all(".base_layer." in n for n in frozen)
+    elif name in ADAPTERS:  # the linears themselves, and of LoRA-FA the factor that stays as drawn
+        drawn = {n for n in frozen if ".lora_A." in n}
+        assert {original(n) for n in frozen - drawn} == linears
+        assert len(drawn) == (LINEARS if name == "lora-fa" else 0)
     else:
         assert not frozen
 
@@ -103,35 +133,44 @@ def test_every_method_takes_the_same_linears(name, bert):
     model, settings = bert.model(), Settings(kept=KEPT, every=3)
     wanted = {target.name for target in find_targets(model, every=3)}
     method = method_named(name)
-    bases = None if method.basis in (None, "none") else calibrate(model, bert.batches(2), 2)
+    options = method.calibration(settings)
+    bases = None if options is None else calibrate(model, bert.batches(2), 2, **{**options, "every": 1})
     ready = method.prepare(model, settings, bases)
     touched = {
         n.removeprefix("base_model.model.")
         for n, m in ready.model.named_modules()
-        if isinstance(m, SparseGradLinear)
+        if isinstance(m, SparseGradLinear | CompactLinear)
         or hasattr(m, "lora_A")
+        or hasattr(m, "shira_weight")
+        or (name == "frozen-drop" and "forward" in vars(m))
         or (name == "full" and "encoder" in n and isinstance(m, nn.Linear) and m.weight.requires_grad)
     }
     assert touched == (set() if name == "frozen" else wanted)
 
 
-def test_a_trained_body_and_the_lora_base_stay_bit_equal(family):
-    ready = prepared("lora", family)
+@each_taken(ADAPTERS)
+def test_what_an_adapter_stands_on_stays_bit_equal(name, family):
+    """Of compact, whose W may carry the update, W without it, and that to rounding."""
+    ready = prepared(name, family)
     plain = dict(family.model().named_parameters())
     for seed in range(3):
         train_step(ready, family.batch(seed))
-    seen = 0
-    for name, p in ready.model.named_parameters():
-        original = name.removeprefix("base_model.model.").replace(".base_layer", "")
-        if original in plain and not p.requires_grad:
-            seen += 1
-            assert torch.equal(p, plain[original])
-    assert seen > 10
+    layers = {n: m for n, m in ready.model.named_modules() if isinstance(m, CompactLinear)}
+    for n, layer in layers.items():
+        weight = plain.pop(f"{n}.weight")
+        base = layer.base_weight().T if layer.transposed else layer.base_weight()
+        torch.testing.assert_close(base, weight.detach(), rtol=0, atol=1e-6)
+        assert not torch.equal(layer.merged_weight(), layer.base_weight())
+    known = [n for n, p in ready.model.named_parameters() if original(n) in plain and not p.requires_grad]
+    parameters = dict(ready.model.named_parameters())
+    assert all(torch.equal(parameters[n], plain[original(n)]) for n in known)
+    assert len(known) > 10
 
 
-def test_frozen_still_carries_the_input_gradient_through_every_block(arch):
+@pytest.mark.parametrize("name", ["frozen", "frozen-drop"])
+def test_frozen_still_carries_the_input_gradient_through_every_block(name, arch):
     """Else the limit would be the cost of a forward alone."""
-    ready = prepared("frozen", arch)
+    ready = prepared(name, arch)
     reached = set()
     for target in find_targets(ready.model):
 
@@ -148,15 +187,34 @@ def test_frozen_still_carries_the_input_gradient_through_every_block(arch):
 def test_bad_requests_are_told(bert):
     with pytest.raises(SparseGradError, match=f"unknown method 'sgd'.*{', '.join(METHODS)}"):
         method_named("sgd")
-    for name in ("sparsegrad-sd", "sparsegrad-regular"):
-        with pytest.raises(SparseGradError, match=f"{name} needs bases.*basis='shared'"):
-            method_named(name).prepare(bert.model(), Settings())
+    for name, method in METHODS.items():
+        if (options := method.calibration(Settings())) is not None:
+            with pytest.raises(SparseGradError, match=f"{name} needs bases.*basis='{options['basis']}'.*given none"):
+                method.prepare(bert.model(), Settings())
     for options, told in (({"trainable": "head"}, "'mlp' or 'all'"), ({"lora_rank": 0}, "lora_rank=0")):
         with pytest.raises(SparseGradError, match=told):
             Settings(**options)
 
 
-@pytest.mark.parametrize(("name", "given"), [("meprop", "shared"), ("sparsegrad-sd", "none")])
+def test_shira_refuses_a_conv1d_and_leaves_the_model_alone(architectures):
+    model = architectures["gpt2"].model()
+    before = {name: (id(p), p.requires_grad) for name, p in model.named_parameters()}
+    with pytest.raises(SparseGradError, match=r"shira: transformer\.h\.0\.mlp\.c_fc is a Conv1D.*nn\.Linear alone"):
+        method_named("shira").prepare(model, Settings())
+    assert {name: (id(p), p.requires_grad) for name, p in model.named_parameters()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("meprop", "shared"),
+        ("sparsegrad-sd", "none"),
+        ("sparsegrad-sd", "per-block"),
+        ("sparsegrad-compact", "shared"),
+        ("lora", "shared"),
+        ("frozen-drop", "per-block"),
+    ],
+)
 def test_bases_of_another_kind_than_the_methods_are_told(bert, name, given):
     """A table row named MeProp must not be measured in calibrated bases, nor SparseGrad in the original space."""
     model = bert.model()

@@ -80,25 +80,31 @@ spec = importlib.util.spec_from_file_location("registry", sys.argv[1])
 registry = importlib.util.module_from_spec(spec)
 sys.modules["registry"] = registry
 spec.loader.exec_module(registry)
-for name in sys.argv[3:]:
+for place in sys.argv[3:]:
+    name, seed = place.split("/")
     arch = registry.ARCHITECTURES[name]
-    model = sparsegrad.load(arch.model(seed=7), f"{sys.argv[2]}/{name}")
-    torch.save(model(**arch.batch(9)).logits, f"{sys.argv[2]}/{name}/logits.pt")
+    model = sparsegrad.load(arch.model(seed=int(seed)), f"{sys.argv[2]}/{place}")
+    torch.save(model(**arch.batch(9)).logits, f"{sys.argv[2]}/{place}/logits.pt")
 """
 
 
 def test_a_new_process_gives_identical_outputs(architectures, converted, tmp_path):
-    names = ["bert", "gpt2", "t5", "llama"]
+    """Into other weights; of a compact model (bert/0), whose file is an adapter, on the same ones."""
     models = {}
-    for name in names:
-        models[name], optimizer = trained(converted, architectures[name])
-        step(models[name], optimizer, architectures[name].batch())
-        save(models[name], tmp_path / name)
+    for name in ("bert", "gpt2", "t5", "llama"):
+        models[f"{name}/7"], optimizer = trained(converted, architectures[name])
+        step(models[f"{name}/7"], optimizer, architectures[name].batch())
+        save(models[f"{name}/7"], tmp_path / name / "7")
+    bert = architectures["bert"]
+    compact = convert(bert.model(), calibrate(bert.model(), bert.batches(2), 2, kept=7), kept=7, support="fixed")
+    step(compact, SparseGradOptimizer([p for p in compact.parameters() if p.requires_grad], lr=1e-2), bert.batch())
+    save(compact, tmp_path / "bert/0")
+    models["bert/0"] = load(bert.model(), tmp_path / "bert/0")
     here = str(Path(__file__).with_name("conftest.py"))
-    subprocess.run([sys.executable, "-c", SCRIPT, here, str(tmp_path), *names], check=True, cwd=ROOT)
-    for name in names:
-        there = torch.load(tmp_path / name / "logits.pt")
-        assert torch.equal(there, models[name](**architectures[name].batch(9)).logits)
+    subprocess.run([sys.executable, "-c", SCRIPT, here, str(tmp_path), *models], check=True, cwd=ROOT)
+    for place, model in models.items():
+        there = torch.load(tmp_path / place / "logits.pt")
+        assert torch.equal(there, model(**architectures[place.split("/")[0]].batch(9)).logits)
 
 
 @pytest.mark.parametrize("made_in", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
@@ -200,6 +206,9 @@ def test_bad_requests_are_told(bert, converted, tmp_path):
     save(model, tmp_path)
     with pytest.raises(SparseGradError, match="converted already"):
         load(model, tmp_path)
+    with pytest.raises(SparseGradError, match="half=True stores a compact model's slices"):
+        save(model, tmp_path / "half", half=True)
+    assert not (tmp_path / "half").exists()
 
 
 KILLED = """
