@@ -21,6 +21,7 @@ from eval.mtbench.answering import answers_of, answers_or_stand_ins
 from eval.mtbench.asking import cost_line, cost_of, grade, plan_of
 from eval.mtbench.asks import PARAMETERS, Item, Plan
 from eval.mtbench.ending import exit_code, print_json
+from eval.mtbench.export import fastchat_judgments
 from eval.mtbench.figure import category_bars
 from eval.mtbench.filing import Filing, rows, sha256, write_report
 from eval.mtbench.judged import calibrate, verify
@@ -99,7 +100,7 @@ def _report(
         started=started,
     ).file(store, {**result, "judgments": rows(graded.grades)}, graded)
     folder = Path(args.out) / KIND / record.key
-    write_report(folder, _files(result, items, graded.grades))
+    write_report(folder, _files(result, plan, items, graded.grades))
     if args.json:
         print_json(record, {**result, "report": str(folder)})
     else:
@@ -125,11 +126,12 @@ def _config(args: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
     return {**{name: getattr(args, name) for name in told}, **named, "parameters": dict(PARAMETERS)}
 
 
-def _files(result: dict[str, Any], items: Sequence[Item], grades: Sequence[Grade]) -> dict[str, bytes]:
+def _files(result: dict[str, Any], plan: Plan, items: Sequence[Item], grades: Sequence[Grade]) -> dict[str, bytes]:
     """Name -> content of everything a reader is given."""
     return {
         "report.md": as_markdown(result).encode(),
         "answers.md": side_by_side(items, grades).encode(),
+        "judgments.jsonl": fastchat_judgments(plan, items, grades).encode(),
         **{f"scores.{kind}": drawn for kind, drawn in category_bars(result, result["labels"]).items()},
     }
 

@@ -115,6 +115,11 @@ def _check(
             raise BadRequest(f"{str(path)!r} answers none of these questions; other --questions are needed")
         if (most := 1 + max(answer.choice for answer in fitting)) < args.choices:
             raise BadRequest(f"{str(path)!r} has {most} choices a question; --choices {args.choices} is too many")
+        if most > args.choices:
+            say(
+                f"{path}: {most} choices a question, {args.choices} judged; --choices {most} judges all",
+                quiet=args.quiet,
+            )
         if (name := fitting[0].model) in models:
             raise BadRequest(
                 f"{str(path)!r} and {str(models[name])!r} are both of {name!r:.60}; give each model_id its own file"

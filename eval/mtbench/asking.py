@@ -13,6 +13,7 @@ from eval.mtbench.asks import Item, Plan
 from eval.mtbench.budget import Budget
 from eval.mtbench.cache import ReplyCache
 from eval.mtbench.cost import Cost, Price, estimate, price_of
+from eval.mtbench.hostile import one_line
 from eval.mtbench.items import Ask
 from eval.mtbench.judge import Asked, ask_all
 from eval.mtbench.protocol import Protocol
@@ -39,7 +40,10 @@ def grade(args: argparse.Namespace, service: Service | None, plan: Plan, items: 
     with ReplyCache.read(folder) if service is None else ReplyCache.open(folder) as cache:
         for damage in cache.damaged:
             say(f"{folder}: line {damage.line} is passed over: {damage.reason}", quiet=args.quiet)
-        return judge(items, plan, cache, None if service is None else _asking(args, service, cache))
+        graded = judge(items, plan, cache, None if service is None else _asking(args, service, cache))
+    if service is not None:
+        say(f"{graded.requests} requests to {one_line(args.judge, 60)}; the replies are kept", quiet=args.quiet)
+    return graded
 
 
 def _price(args: argparse.Namespace) -> Price | None:

@@ -112,7 +112,7 @@ def _fetch(file: PublishedFile, path: Path) -> None:
         reason = getattr(error, "reason", error)
         raise NotAtHand(
             f"{file.name} is not at hand, and its address does not answer ({str(reason)[:80]}): put it from {file.url} "
-            "into a folder and give --data-dir DIR, or take the project's own questions, --questions own"
+            "into a folder and give --data-dir DIR, or take the project's own: --questions own, --prompts own"
         ) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

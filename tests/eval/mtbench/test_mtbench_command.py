@@ -97,7 +97,7 @@ def test_a_run_and_its_replay_byte_for_byte(
 
     before = written(tmp_path / "out")
     names = {Path(name).name for name in before}
-    assert {"report.md", "answers.md", "scores.png", "scores.svg", "replies.jsonl"} <= names
+    assert {"report.md", "answers.md", "scores.png", "scores.svg", "judgments.jsonl", "replies.jsonl"} <= names
     assert not any(KEY.encode() in content for content in before.values()) and KEY not in first
 
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -283,6 +283,17 @@ def test_published_judgments_are_verified(
     assert main([*argv, str(file_of(tmp_path / "three.jsonl", *rows))]) == 1
     (exception,) = json.loads(capsys.readouterr().out)["exceptions"]
     assert exception.startswith("three.jsonl, line 2: question 82, turn 1") and "stored 1, FastChat reads" in exception
+
+
+def test_our_own_judgments_are_read_back_as_fastchat_s(
+    words: Words, shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(limit=30)) == 0
+    told = json.loads(capsys.readouterr().out)
+    judgments = str(Path(told["report"]) / "judgments.jsonl")
+    assert main(["--data-dir", str(shared_data / "mtbench"), "--json", "--verify-judgments", judgments]) == 0
+    checked = json.loads(capsys.readouterr().out)
+    assert checked["judgments"] == checked["scores_agreeing"] == 60 and checked["exceptions"] == []
 
 
 @pytest.mark.parametrize(

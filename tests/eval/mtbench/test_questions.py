@@ -131,6 +131,20 @@ def test_a_file_of_one_s_own_is_labelled(tmp_path: Path) -> None:
         load_protocol("own", policy=None, prompts=None, data_dir=None, limit=0)
 
 
+def test_vicuna_s_single_turns_are_read_and_told_to_be_unverified(tmp_path: Path, shared_data: Path) -> None:
+    written(
+        tmp_path / "vicuna_question.jsonl",
+        {"question_id": 1, "category": "generic", "turns": ["a"]},
+        {"question_id": 61, "category": "coding", "turns": ["b"]},
+    )
+    reference = {"question_id": 61, "choices": [{"index": 0, "turns": ["B"]}]}
+    written(tmp_path / "vicuna_reference_answer_gpt-4.jsonl", reference)
+    (tmp_path / "judge_prompts.jsonl").write_bytes((shared_data / "mtbench" / "judge_prompts.jsonl").read_bytes())
+    protocol = load_protocol("vicuna", policy=None, prompts=None, data_dir=tmp_path, limit=None)
+    assert [question.references for question in protocol.questions] == [(None,), ("B",)]
+    assert "unverified" in protocol.labels[0]
+
+
 def test_a_file_that_is_not_the_published_one_is_refused(tmp_path: Path) -> None:
     written(tmp_path / "question.jsonl", {"question_id": 1, "category": "math", "turns": ["a"]})
     with pytest.raises(BadRequest, match=r"is not the published question\.jsonl"):
