@@ -62,6 +62,8 @@ class Cell:
     kept: int | float
     lora_rank: int
     trainable: str
+    targets: str | None
+    every: int
     protocol: Protocol
     calibration_steps: int
     scored_on: ScoredOn
@@ -80,17 +82,17 @@ class Cell:
         """The method itself."""
         return METHODS[self.method]
 
-    def settings(self, source: ModelSource) -> Settings:
+    def settings(self) -> Settings:
         """What the method is given."""
-        preset = source.preset
         return Settings(
             kept=self.kept,
             lora_rank=self.lora_rank,
             trainable=self.trainable,  # type: ignore[arg-type]
-            targets=preset.targets if preset else None,
-            every=preset.every if preset else 1,
+            targets=self.targets,
+            every=self.every,
             lr=self.lr,
             accumulate=self.protocol.accumulate > 1,
+            seed=self.subject.seed,
         )
 
     def config(self) -> dict[str, Any]:
@@ -101,10 +103,15 @@ class Cell:
         told.pop("device")
         return {**subject, **told}
 
-    def calibration_config(self) -> dict[str, Any]:
-        """What the bases depend on."""
-        without = ("method", "lr", "kept", "lora_rank", "trainable", "protocol", "scored_on")
-        config = {name: value for name, value in self.config().items() if name not in without}
+    def calibration_config(self) -> dict[str, Any] | None:
+        """What the method's bases depend on, which cells may share; None for a method that wants none."""
+        options = self.chosen_method().calibration(self.settings())
+        if options is None:
+            return None
+        names = ("model", "random_weights", "tokenizer", "task", "data_dir", "limit", "dropout", "seed")
+        shared = {
+            name: value for name, value in self.config().items() if name in (*names, "calibration_steps", "dtype")
+        }
         protocol = self.protocol
         batches = {"batch_size": protocol.batch_size, "padding": protocol.padding, "max_length": protocol.max_length}
-        return {**config, **batches, "basis": self.chosen_method().basis}
+        return {**shared, **batches, **options}

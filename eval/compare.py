@@ -150,6 +150,7 @@ def _ledger(records: Sequence[Record]) -> dict[str, Any]:
     return {
         "trainable_parameters": first.get("trainable_parameters"),
         "updated_parameters": first.get("updated_parameters"),
+        "adapter_bytes": first.get("adapter_bytes"),
         "steps": [result["steps"] for result in results],
         "train_s": fmean(result["train_s"] for result in results) if results else None,
         "calibration_s": fmean(result.get("calibration_s", 0.0) for result in results) if results else None,

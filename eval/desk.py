@@ -86,19 +86,20 @@ class Desk:
         return known
 
     def _train(self, cell: Cell, folder: Path) -> Outcome:
-        if cell.chosen_method().basis in (None, "none"):
+        config = cell.calibration_config()
+        if config is None:
             return run_fresh(finetune, cell, folder, None, self.threads)
-        calibration = self._calibrated(cell)
+        path = self.store.folder / "bases" / f"{self._key(CALIBRATION, config, cell.subject)}.safetensors"
+        calibration = self._calibrated(cell, config, path)
         if calibration.status is not Status.OK:
             return Outcome(status=calibration.status, reason=f"no bases, calibration: {calibration.reason}")
-        trained = run_fresh(finetune, cell, folder, self._bases_file(cell), self.threads)
+        trained = run_fresh(finetune, cell, folder, path, self.threads)
         if trained.status is not Status.OK:
             return trained
         return replace(trained, value={**trained.value, "calibration_s": calibration.result["calibration_s"]})
 
-    def _calibrated(self, cell: Cell) -> Record:
-        """The record of the bases, which cells that differ in method, rate or budget share."""
-        config, path = cell.calibration_config(), self._bases_file(cell)
+    def _calibrated(self, cell: Cell, config: dict[str, Any], path: Path) -> Record:
+        """The record of the bases in `path`, which cells that differ in method, rate or budget may share."""
         with self._alone(path.stem):
             known = self.store.find(CALIBRATION, path.stem) if path.is_file() else None
             if known is None:
@@ -106,10 +107,6 @@ class Desk:
                 outcome = run_fresh(calibrate_cell, cell, path, self.threads)
                 known = self._file(CALIBRATION, config, cell, started, outcome)
         return known
-
-    def _bases_file(self, cell: Cell) -> Path:
-        key = self._key(CALIBRATION, cell.calibration_config(), cell.subject)
-        return self.store.folder / "bases" / f"{key}.safetensors"
 
     def _file(self, kind: str, config: dict[str, Any], cell: Cell, started: datetime, outcome: Outcome) -> Record:
         if self._stopped.is_set():  # its process was ended by us: nothing was found out
@@ -137,11 +134,11 @@ class Desk:
     @contextmanager
     def _alone(self, key: str) -> Iterator[Path]:
         """The cell's folder, held by nobody else meanwhile."""
-        folder = self.store.folder / "unfinished" / key
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_suffix(".lock").open("w") as lock:
+        locks = self.store.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / key).open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield folder
+            yield self.store.folder / "unfinished" / key
 
     def fingerprints(self, subject: Subject) -> dict[str, str]:
         """Of data, tokens, model and code, each read once a command."""

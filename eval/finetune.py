@@ -48,7 +48,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict
     model = source.build().to(device=device, dtype=DTYPES[cell.dtype])
     torch.manual_seed(cell.subject.seed)
     started = time.perf_counter()
-    prepared = cell.chosen_method().prepare(model, cell.settings(source), None if bases is None else Bases.load(bases))
+    prepared = cell.chosen_method().prepare(model, cell.settings(), None if bases is None else Bases.load(bases))
     convert_s = time.perf_counter() - started
 
     def rows(examples: Sequence[Example]) -> list[Row]:
@@ -69,6 +69,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict
         "train_examples": len(train),
         "trainable_parameters": prepared.trainable_parameters,
         "updated_parameters": prepared.updated_parameters,
+        "adapter_bytes": prepared.adapter_bytes,
         "convert_s": convert_s,
         "evaluate_s": evaluate_s,
         "threads": threads,
@@ -85,24 +86,14 @@ def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(cell.subject.seed)
     order = shuffled(len(examples), cell.calibration_steps * protocol.batch_size, generator=generator)
     rows = rows_of(examples, words, max_length=protocol.max_length)
-    collate = _collator(cell, words)
-    size = protocol.batch_size
-    batches = (collate([rows[i] for i in order[at : at + size]]) for at in range(0, len(order), size))
+    collate, size = _collator(cell, words), protocol.batch_size
+    batches = [collate([rows[i] for i in order[at : at + size]]) for at in range(0, len(order), size)]
     model = source.build().to(device=device, dtype=DTYPES[cell.dtype])
-    settings = cell.settings(source)
-    basis = cell.chosen_method().basis
-    assert basis is not None
+    options = cell.chosen_method().calibration(cell.settings())
+    assert options is not None, f"{cell.method} wants no bases"
+    options |= {"model_name": source.name, "data_name": cell.subject.task}
     started = time.perf_counter()
-    made = calibrate(
-        model,
-        batches,
-        cell.calibration_steps,
-        basis=basis,
-        targets=settings.targets,
-        every=settings.every,
-        model_name=source.name,
-        data_name=cell.subject.task,
-    )
+    made = calibrate(model, batches, cell.calibration_steps, **options)
     seconds = time.perf_counter() - started
     made.save(path)
     return {"calibration_s": seconds, "steps": cell.calibration_steps, "threads": threads}

@@ -41,7 +41,7 @@ def _table(title: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> Tab
     table.add_column("method", no_wrap=True)
     names = ["lr", *(_SHORT[name] for name in metrics)]
     names += ["mean"] if len(metrics) > 1 else []
-    names += [f"difference to {reference}", "p (Holm)", "lower bound", "could see", "trainable", "updated"]
+    names += [f"difference to {reference}", "p (Holm)", "lower bound", "could see", "trainable", "updated", "adapter"]
     for name in (*names, "peak", "training"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
@@ -57,7 +57,8 @@ def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
     peak = "n/a" if row["peak_bytes"] is None else mebibytes(row["peak_bytes"])
     spent = "n/a" if row["train_s"] is None else f"{row['train_s'] + row['calibration_s']:,.0f} s"
     rate = "n/a" if row["lr"] is None else f"{row['lr']:g}"
-    counts = [count(row["trainable_parameters"]), count(row["updated_parameters"])]
+    kept = "n/a" if row["adapter_bytes"] is None else f"{row['adapter_bytes'] / 1e6:.3g} MB"
+    counts = [count(row["trainable_parameters"]), count(row["updated_parameters"]), kept]
     return [row["method"], rate, *scores, *_difference(row), *counts, peak, spent]
 
 

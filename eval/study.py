@@ -136,6 +136,7 @@ class Study:
 
     def cell(self, task: str, method: str, *, seed: int, lr: float, scored_on: ScoredOn = "reported") -> Cell:
         """One run."""
+        preset = self.source.preset
         return Cell(
             subject=self._subject(task, seed),
             method=method,
@@ -143,6 +144,8 @@ class Study:
             kept=self.kept,
             lora_rank=self.rank,
             trainable=self.trainable,
+            targets=preset.targets if preset else None,
+            every=preset.every if preset else 1,
             protocol=self.protocol_of(task),
             calibration_steps=self.calibration_steps,
             scored_on=scored_on,
