@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from bench.workload import Workload
+from sparsegrad import Bases, calibrate
+from sparsegrad.methods import Method, Settings
 
 CONFIG = {
     "model_type": "bert",
@@ -25,3 +30,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.mkdir()
     (made / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     return made
+
+
+@pytest.fixture(scope="module")
+def bases_for() -> Callable[[Method, Settings, Workload], Bases | None]:
+    """bases_for(method, settings, workload): what the method asks for; calibrated once where methods ask alike."""
+    made: dict[str, Bases] = {}
+
+    def bases(method: Method, settings: Settings, workload: Workload) -> Bases | None:
+        options = method.calibration(settings)
+        if options is None:
+            return None
+        key = f"{workload.model_fingerprint} {workload.data_fingerprint} {options}"
+        if key not in made:
+            batches = workload.calibration_batches
+            made[key] = calibrate(workload.build(), batches, len(batches), **options)
+        return made[key]
+
+    return bases

@@ -186,7 +186,7 @@ class OneLinear(nn.Module):
 
 
 def step_peak(model: OneLinear, optimizer: SparseGradOptimizer | None, steps: int = 1) -> PeakReading:
-    prepared = Prepared(model=model, optimizer=optimizer, trainable_parameters=0, updated_parameters=0)
+    prepared = Prepared(model=model, optimizer=optimizer, trainable_parameters=0, updated_parameters=0, adapter_bytes=0)
     batch = {"x": torch.randn(T, IN)}
     peak = TrackedPeak()
     with peak:

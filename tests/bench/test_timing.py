@@ -14,7 +14,6 @@ from bench.fresh import failure
 from bench.timing import Contestant, Stopwatch, interleave
 from bench.train import PHASES, LossNotFinite, train_step
 from bench.workload import Workload, make_workload
-from sparsegrad import Bases, calibrate
 from sparsegrad.methods import METHODS, Prepared, Settings
 
 CPU = torch.device("cpu")
@@ -28,19 +27,14 @@ def workload(folder: Path) -> Workload:
     )
 
 
-@pytest.fixture(scope="module")
-def bases(workload: Workload) -> Bases:
-    return calibrate(workload.build(), workload.calibration_batches, 2)
-
-
 @pytest.fixture
-def enter(workload: Workload, bases: Bases) -> Callable[..., Contestant]:
+def enter(workload: Workload, bases_for: Callable[..., Any]) -> Callable[..., Contestant]:
     def made(name: str, **fields: Any) -> Contestant:
         method = METHODS[name]
         torch.manual_seed(0)
         contestant = Contestant(name=name, device=CPU, **fields)
         settings = Settings(kept=KEPT, lora_rank=2, lr=1e-2, accumulate=False)
-        contestant.prepared = method.prepare(workload.build(), settings, bases if method.basis == "shared" else None)
+        contestant.prepared = method.prepare(workload.build(), settings, bases_for(method, settings, workload))
         return contestant
 
     return made
@@ -139,18 +133,21 @@ class Rising(nn.Module):
         self.weight = nn.Parameter(torch.ones(1))
         self.calls = 0
 
-    def forward(self, x: Tensor) -> SimpleNamespace:
+    def forward(self, input_ids: Tensor) -> SimpleNamespace:
         self.calls += 1
-        return SimpleNamespace(loss=(self.weight * x).sum() * (float("nan") if self.calls == 3 else 1.0))
+        return SimpleNamespace(loss=(self.weight * input_ids).sum() * (float("nan") if self.calls == 3 else 1.0))
 
 
 def test_a_loss_that_is_nan_ends_the_contestant_not_the_run() -> None:
     lost = Contestant(name="lost", device=CPU)
-    lost.prepared = Prepared(model=Rising(), optimizer=None, trainable_parameters=1, updated_parameters=1)
+    lost.prepared = Prepared(
+        model=Rising(), optimizer=None, trainable_parameters=1, updated_parameters=1, adapter_bytes=4
+    )
     log: list[tuple[str, int, bool]] = []
-    interleave([lost, Stub("a", log)], [{"x": torch.ones(2)}], rounds=3, steps_per_turn=1, warmup_steps=1)
+    interleave([lost, Stub("a", log)], [{"input_ids": torch.ones(2)}], rounds=3, steps_per_turn=1, warmup_steps=1)
     assert lost.failure is not None and "LossNotFinite" in str(lost.failure.reason)
-    assert lost.losses == [2.0, 2.0] and len(lost.rounds_ms) == 1, "what was measured before stays, and no NaN"
+    assert lost.losses == [2.0, 2.0], "what was measured before stays, and no NaN"
+    assert len(lost.rounds_ms) == len(lost.rounds_tokens) == 1
     assert len(log) == 4
 
 
@@ -192,6 +189,21 @@ def test_a_sample_is_the_mean_of_its_steps(
     assert contestant.samples_ms == [12.0, 1.0]
 
 
+@pytest.mark.parametrize("park", [False, True])
+def test_a_rounds_tokens_are_the_mean_of_the_steps_it_counts(
+    park: bool, enter: Callable[..., Contestant], workload: Workload
+) -> None:
+    """Padding not counted; parked, neither is the step after the move; a warm-up is no round."""
+    real = [int(batch["attention_mask"].sum()) for batch in workload.batches]
+    assert len(set(real)) == BATCHES, "or the wrong batches would do"
+    contestant = enter("frozen", park=park)
+    interleave([contestant], workload.batches, rounds=2, steps_per_turn=2, warmup_steps=1)
+    # With parking a turn takes one step more, its first: of the warm-up's and each round's steps these are left.
+    counted = [(3, 4), (6, 7)] if park else [(1, 2), (3, 4)]
+    expected = [(real[first % BATCHES] + real[second % BATCHES]) / 2 for first, second in counted]
+    assert contestant.rounds_tokens == expected
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_parking_changes_no_number(
     name: str, enter: Callable[..., Contestant], workload: Workload, monkeypatch: pytest.MonkeyPatch
@@ -212,7 +224,7 @@ def test_parking_changes_no_number(
     assert parked.failure is None and len(moves) == 2 * 4
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "frozen"])
+@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.trains])
 def test_parking_carries_the_optimizers_state(name: str, enter: Callable[..., Contestant], workload: Workload) -> None:
     """Every tensor of model and state moves (meta stands for a device), but AdamW's step count, as in torch."""
     contestant = enter(name)
@@ -233,7 +245,9 @@ def test_kept_entries_are_k_and_read_in_warm_up(
     contestant = enter(name)
     interleave([contestant], workload.batches, rounds=1, steps_per_turn=1, warmup_steps=1)
     expected = {"layers": LINEARS, "least": KEPT, "most": KEPT, "sum": LINEARS * KEPT}
-    assert contestant.kept_entries == (None if METHODS[name].basis is None else expected)
+    # A fixed support has no entries to count: its gradient is dense, of k values.
+    dynamic = METHODS[name].basis is not None and not METHODS[name].fixed
+    assert contestant.kept_entries == (expected if dynamic else None)
     timed = enter(name)
     timed.turn(workload.batches, 1, timed=True)
     assert timed.kept_entries is None, "a timed step carries no probe but the watch"

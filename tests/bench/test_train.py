@@ -1,20 +1,22 @@
 """The one train step: the same numbers as a loop written by hand, whatever the method; and what zero_rows counts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import AdamW
 
-from bench.train import PHASES, LossNotFinite, finite, to_device, train_step, zero_rows
+from bench.train import PHASES, LossNotFinite, finite, real_tokens, to_device, train_step, zero_rows
 from bench.workload import Workload, make_workload
-from sparsegrad import Bases, calibrate
 from sparsegrad.methods import METHODS, Prepared, Settings
 from sparsegrad.roles import find_targets
 
 KEPT, RATE, STEPS = 7, 1e-2, 4
+DENSE = ("full", "lora", "lora-fa", "shira", "sparsegrad-compact")  # no COO gradient anywhere
 
 
 @pytest.fixture(scope="module")
@@ -24,16 +26,16 @@ def workload(folder: Path) -> Workload:
     )
 
 
-@pytest.fixture(scope="module")
-def bases(workload: Workload) -> Bases:
-    return calibrate(workload.build(), workload.calibration_batches, 2)
+@pytest.fixture
+def prepared(workload: Workload, bases_for: Callable[..., Any]) -> Callable[[str], Prepared]:
+    """prepared(name): the method in a model of its own, the same each time."""
 
+    def made(name: str) -> Prepared:
+        torch.manual_seed(0)
+        settings = Settings(kept=KEPT, lora_rank=2, lr=RATE, accumulate=False)
+        return METHODS[name].prepare(workload.build(), settings, bases_for(METHODS[name], settings, workload))
 
-def prepared(name: str, workload: Workload, bases: Bases) -> Prepared:
-    torch.manual_seed(0)
-    method = METHODS[name]
-    settings = Settings(kept=KEPT, lora_rank=2, lr=RATE, accumulate=False)
-    return method.prepare(workload.build(), settings, bases if method.basis == "shared" else None)
+    return made
 
 
 class Marks:
@@ -48,12 +50,14 @@ class Marks:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_step_is_the_loop_anyone_would_write(name: str, workload: Workload, bases: Bases) -> None:
+def test_the_step_is_the_loop_anyone_would_write(
+    name: str, workload: Workload, prepared: Callable[[str], Prepared]
+) -> None:
     """Bit for bit, losses and weights; torch's own AdamW where every gradient is dense."""
-    ours, theirs = prepared(name, workload, bases), prepared(name, workload, bases)
+    ours, theirs = prepared(name), prepared(name)
     training = [p for p in theirs.model.parameters() if p.requires_grad]
     optimizer: torch.optim.Optimizer | None = theirs.optimizer
-    if name in ("full", "lora"):
+    if name in DENSE:
         optimizer = AdamW(training, lr=RATE, weight_decay=0.0)
     before = [p.detach().clone() for p in ours.model.parameters()]
     for batch in workload.batches:
@@ -62,6 +66,7 @@ def test_the_step_is_the_loop_anyone_would_write(name: str, workload: Workload, 
             parameter.grad = None
         expected = theirs.model(**batch).loss
         expected.backward()
+        coo = any(p.grad is not None and p.grad.is_sparse for p in training)
         if optimizer is not None:
             optimizer.step()
         assert torch.equal(loss, expected.detach())
@@ -71,12 +76,15 @@ def test_the_step_is_the_loop_anyone_would_write(name: str, workload: Workload, 
     assert all(p.grad is None for p in ours.model.parameters())
     moved = sum(not torch.equal(a, b) for a, b in zip(before, ours.model.parameters(), strict=True))
     assert (moved > 0) == METHODS[name].trains
+    assert (name in DENSE) == (ours.optimizer is not None and not coo)
 
 
-@pytest.mark.parametrize("name", ["full", "frozen"])
-def test_probes_hear_each_phase_once_in_order(name: str, workload: Workload, bases: Bases) -> None:
+@pytest.mark.parametrize("name", ["full", "sparsegrad-compact", "frozen"])
+def test_probes_hear_each_phase_once_in_order(
+    name: str, workload: Workload, prepared: Callable[[str], Prepared]
+) -> None:
     """Gradients are there from the end of the backward to the end of the step, and only then."""
-    ready = prepared(name, workload, bases)
+    ready = prepared(name)
     first, second = Marks(ready.model), Marks(ready.model)
     train_step(ready, workload.batches[0], first, second)
     training = sum(p.requires_grad for p in ready.model.parameters())
@@ -154,6 +162,14 @@ def test_zero_rows_leaves_nothing_behind(workload: Workload) -> None:
     assert not any(module._forward_hooks for module in modules)
     assert all(p.grad is None for p in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+
+
+def test_real_tokens_are_those_that_attend(workload: Workload) -> None:
+    batch = workload.batches[0]
+    rows = [sum(row) for row in batch["attention_mask"].tolist()]
+    assert real_tokens(batch) == sum(rows) < batch["input_ids"].numel()
+    unpadded = {name: tensor for name, tensor in batch.items() if name != "attention_mask"}
+    assert real_tokens(unpadded) == batch["input_ids"].numel(), "without a mask every token is one"
 
 
 def test_a_batch_goes_to_the_device_whole(workload: Workload) -> None:
