@@ -25,17 +25,30 @@ from sparsegrad.methods import Method, Settings
 from sparsegrad.roles import Target, find_targets, shape_of
 from sparsegrad.support import resolve_kept
 
-__all__ = ["predict_peak"]
+__all__ = ["NotPredictable", "predict_peak"]
 
 # As measured: the first step makes the optimizer's state, the second peaks with it.
 _STEPS = 2
 
 
+class NotPredictable(RuntimeError):
+    """The memory of this method's step depends on data."""
+
+
 def predict_peak(request: Request, method: Method, workload: Workload) -> dict[str, Any]:
-    """Peak bytes of the method's train step on the widest batch, by phase, and what the method trains."""
+    """Peak bytes of the method's train step on the widest batch, by phase, and what the method trains.
+
+    Raises:
+        NotPredictable: a method whose gradients are sparse by their values, or which needs values to be set up.
+    """
+    if method.basis is not None and not method.fixed:
+        raise NotPredictable(f"{method.name} keeps entries by their values, which a prediction has not: measure it")
     settings = request.settings(workload)
     outline = workload.outline().to(DTYPES[request.dtype])
-    prepared = method.prepare(outline, settings, bases_outline(method, outline, settings))
+    try:
+        prepared = method.prepare(outline, settings, bases_outline(method, outline, settings))
+    except NotImplementedError as error:  # torch's word for an operator that the meta device cannot have
+        raise NotPredictable(f"{method.name} cannot be set up without values: measure it") from error
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         model = prepared.model.to_empty(device="cpu")
         training = [p for p in model.parameters() if p.requires_grad]
