@@ -93,6 +93,17 @@ def test_autocast_is_the_linears(pair, execution):
         assert (ours - wanted).norm() < 0.02 * wanted.norm()
 
 
+@EXECUTIONS
+def test_autocast_leaves_double_alone(pair, execution):
+    """As it leaves nn.Linear's."""
+    layer, dense = pair(execution)
+    layer.values.data.normal_()
+    dense.values.data.copy_(layer.values)
+    x = inputs(1)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(layer(x), dense(x), rtol=1e-9, atol=1e-12)
+
+
 def test_additive_compiles_whole(pair):
     layer, dense = pair("additive")
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
