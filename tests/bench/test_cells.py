@@ -1,4 +1,4 @@
-"""Cells: measured once, found by key, tried again where they failed; and what the measurements measure."""
+"""Cells: measured once, found by key, tried again where they failed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,20 +10,15 @@ import pytest
 import torch
 
 import bench.cells
-from bench.cells import Desk, measure_calibration, measure_peak
+from bench.cells import Desk
 from bench.cli import request_of
 from bench.environment import environment
 from bench.fresh import Outcome, failure
-from bench.peak import TrackedPeak
 from bench.record import Status
 from bench.request import Request
 from bench.speed import parser
 from bench.store import Store
 from bench.workload import Workload
-from sparsegrad import Bases
-from sparsegrad.methods import METHODS, Prepared
-
-LINEARS, ENTRIES, BIASES, HEAD = 4, 16 * 32, 2 * (16 + 32), 16 * 2 + 2
 
 
 def measured(record):
@@ -155,102 +150,8 @@ def test_a_record_tells_where_it_comes_from(desk: Desk, request_: Request, workl
 
 
 def test_what_a_cell_depends_on(desk: Desk, request_: Request) -> None:
-    """A peak is the method's alone; bases are of the model, its text and the calibration."""
+    """A peak is the method's alone, and of everything else that was asked."""
     alone = again(desk, request=replace(request_, methods=("lora",)))
     assert alone.peak_config("lora") == desk.peak_config("lora") != desk.peak_config("full")
-    for change in ({"kept": 9}, {"lr": 0.5}, {"trainable": "all"}, {"lora_rank": 3}, {"methods": ("lora",)}):
-        other = again(desk, request=replace(request_, **change))
-        assert other.calibration_config() == desk.calibration_config()
-        assert other.bases_file() == desk.bases_file()
-        assert other.peak_config("lora") != desk.peak_config("lora") or change == {"methods": ("lora",)}
-    for change in ({"calibration_steps": 3}, {"seed": 1}, {"dtype": "bf16"}, {"batch_size": 3}):
-        other = again(desk, request=replace(request_, **change))
-        assert other.calibration_config() != desk.calibration_config()
-
-
-def test_calibration_leaves_bases_and_its_own_figures(desk: Desk, request_: Request, workload: Workload) -> None:
-    told = desk.calibration()
-    assert told.status is Status.OK and told.result["steps"] == 2
-    assert told.result["calibration_s"] > 0 and told.result["peak_bytes"] > 0
-    assert told.result["instrument"] == "tracked"
-    bases = Bases.load(desk.bases_file())
-    prepared = request_.prepare(METHODS["sparsegrad-sd"], request_.fresh_model(workload), workload, bases)
-    assert prepared.updated_parameters == LINEARS * 5 + BIASES + HEAD
-    assert again(desk).calibration() == told
-    assert len(desk.store.read_all("calibration")[0]) == 1
-
-
-def test_lost_bases_are_made_again(desk: Desk) -> None:
-    """The record alone is no use to the methods."""
-    desk.calibration()
-    before = Bases.load(desk.bases_file())
-    desk.bases_file().unlink()
-    assert desk.calibration().status is Status.OK
-    assert desk.bases_file().is_file() and len(desk.store.read_all("calibration")[0]) == 2
-    after = Bases.load(desk.bases_file())
-    for key, basis in before.table.items():
-        for name, tensor in vars(basis).items():
-            assert tensor is None or torch.equal(tensor, getattr(after.table[key], name))
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_peak_stands_on_all_that_the_model_holds(
-    name: str, request_: Request, workload: Workload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a step that only makes its loss: weights, frozen or not, bases once a role, buffers, the batch."""
-    path = bases = None
-    if METHODS[name].basis == "shared":
-        path = tmp_path / "bases.safetensors"
-        measure_calibration(request_, path)
-        bases = Bases.load(path)
-    steps: list[str] = []
-
-    def idle(_prepared: Prepared, _batch: Any, probe: TrackedPeak) -> torch.Tensor:
-        steps.append(name)
-        probe.mark("start")
-        loss = torch.zeros(())
-        probe.mark("forward")
-        return loss
-
-    monkeypatch.setattr(bench.cells, "train_step", idle)
-    told = measure_peak(request_, name, path)
-    model = request_.prepare(METHODS[name], request_.fresh_model(workload), workload, bases).model
-    held = [*model.parameters(), *model.buffers(), *workload.batches[0].values()]
-    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in held}
-    # The next step's loss is made before the last one's is let go.
-    assert told["peak_bytes"] == sum(sizes.values()) + 2 * 4
-    assert len(steps) == told["steps"] >= 2, "the first step makes Adam's moments, the second peaks with them"
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_peak_tells_its_instrument_and_what_trains(name: str, request_: Request, tmp_path: Path) -> None:
-    path = None
-    if METHODS[name].basis == "shared":
-        path = tmp_path / "bases.safetensors"
-        measure_calibration(request_, path)
-    told = measure_peak(request_, name, path)
-    assert told["instrument"] == "tracked" and told["requested_bytes"] is None and told["reserved_bytes"] is None
-    assert told["by_phase_bytes"].keys() == {"forward", "backward", "optimizer"}
-    assert told["peak_bytes"] == max(told["by_phase_bytes"].values())
-    dense = LINEARS * ENTRIES + BIASES + HEAD
-    low_rank = LINEARS * 7 * (16 + 32) + HEAD
-    trainable = {"lora": low_rank, "frozen": 0}.get(name, dense)
-    coo = METHODS[name].basis is not None
-    assert told["trainable_parameters"] == trainable
-    assert told["updated_parameters"] == (LINEARS * 5 + BIASES + HEAD if coo else trainable)
-
-
-@pytest.mark.parametrize("name", ["full", "sparsegrad-regular"])
-def test_a_peak_is_the_same_each_time(name: str, request_: Request, tmp_path: Path) -> None:
-    """Bytes, not a sample: counted exactly, so equal."""
-    path = tmp_path / "bases.safetensors"
-    measure_calibration(request_, path)
-    assert measure_peak(request_, name, path) == measure_peak(request_, name, path)
-
-
-def test_the_peak_is_that_of_the_widest_batch(request_: Request) -> None:
-    longest = replace(request_, padding="longest", max_length=32)
-    widths = [batch["input_ids"].shape[1] for batch in longest.workload().batches]
-    assert widths[0] < max(widths) < 32, "neither the first nor as wide as it could be"
-    exact = replace(request_, max_length=max(widths))
-    assert measure_peak(longest, "full", None)["peak_bytes"] == measure_peak(exact, "full", None)["peak_bytes"]
+    for change in ({"kept": 9}, {"core": (8, 8)}, {"lr": 0.5}, {"trainable": "all"}, {"lora_rank": 3}, {"seed": 1}):
+        assert again(desk, request=replace(request_, **change)).peak_config("lora") != desk.peak_config("lora")

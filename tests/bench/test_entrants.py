@@ -45,7 +45,7 @@ def test_what_cannot_be_parked_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(bench.entrants, "_prepared", prepared)
     desk: Any = SimpleNamespace(request=SimpleNamespace(place=lambda: torch.device("cpu")))
     chosen = [METHODS["full"], METHODS["frozen"]]
-    ring = enter(desk, chosen, None, peaks(full=300, frozen=200))
+    ring = enter(desk, chosen, {}, peaks(full=300, frozen=200))
     assert made == ["frozen"]
     lost = [contestant for contestant in ring if contestant.failure is not None]
     assert [contestant.name for contestant in lost] == ["full", "full (A/A)"]

@@ -191,7 +191,11 @@ def test_bad_requests_are_told(bert):
         if (options := method.calibration(Settings())) is not None:
             with pytest.raises(SparseGradError, match=f"{name} needs bases.*basis='{options['basis']}'.*given none"):
                 method.prepare(bert.model(), Settings())
-    for options, told in (({"trainable": "head"}, "'mlp' or 'all'"), ({"lora_rank": 0}, "lora_rank=0")):
+    for options, told in (
+        ({"trainable": "head"}, "'mlp' or 'all'"),
+        ({"lora_rank": 0}, "lora_rank=0"),
+        ({"fixed_basis": "none"}, "fixed_basis='none': give 'per-block' or 'shared'"),
+    ):
         with pytest.raises(SparseGradError, match=told):
             Settings(**options)
 
