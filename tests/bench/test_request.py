@@ -66,6 +66,41 @@ def test_kept_up_to_every_entry(text: str, folder: Path, workload: Workload) -> 
 
 
 @pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--core 17 8", r"core=\(17, 8\) does not fit .*output\.dense"),
+        ("--core 8 33", r"core=\(8, 33\) does not fit"),
+        ("--core 0 8", r"core=\(0, 8\) does not fit"),
+        ("--core 8 -1", r"core=\(8, -1\) does not fit"),
+        ("--core 2 2", r"kept=5 .*do not fit core=\(2, 2\), which has 4"),
+        ("--core 8 8 --kept 65", r"kept=65 .*do not fit core=\(8, 8\), which has 64"),
+    ],
+)
+def test_a_core_outside_the_layers_or_too_small(words: str, told: str, folder: Path, workload: Workload) -> None:
+    """They are 32 x 16 and 16 x 32 (out, in): the smaller side of each counts. 1% of them is 5."""
+    request = asked(folder, *words.split())
+    with pytest.raises(
+        BadRequest, match=rf"^--kept \S+ --core {words.split()[1]} {words.split()[2]}: .*{told}"
+    ) as caught:
+        check_kept(request, workload.build(), workload)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", ["--core 16 16", "--core 1 5", "--core 16 1", "--core 8 8 --kept 64"])
+def test_a_core_up_to_the_smaller_sides(words: str, folder: Path, workload: Workload) -> None:
+    check_kept(asked(folder, *words.split()), workload.build(), workload)
+
+
+@pytest.mark.parametrize(
+    "words", ["--core 8", "--core", "--core 8 x", "--core 8 2.5", "--core 8 8 8", "--fixed-basis x"]
+)
+def test_words_of_a_fixed_support_that_cannot_be_read(words: str, folder: Path) -> None:
+    with pytest.raises(BadRequest, match=r"see python -m bench\.test --help$") as caught:
+        asked(folder, *words.split())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("--methods", "nope"),
@@ -135,9 +170,10 @@ def test_the_default_needs_nothing_but_the_machine() -> None:
 
 
 def test_the_config_is_json_and_leaves_out_what_it_is_told(folder: Path) -> None:
-    request = asked(folder, "--lengths", "fixed:8")
+    request = asked(folder, "--lengths", "fixed:8", "--core", "8", "12")
     config = request.config()
-    assert json.loads(json.dumps(config, allow_nan=False)) == config
+    read = json.loads(json.dumps(config, allow_nan=False))
+    assert read == {**config, "core": [8, 12]} and config["core"] == (8, 12)
     assert config["lengths"] == "fixed:8" and config["data_dir"] is None
     assert config.keys() - request.config("kept", "lr").keys() == {"kept", "lr"}
 
@@ -146,6 +182,8 @@ def test_the_config_is_json_and_leaves_out_what_it_is_told(folder: Path) -> None
     "words",
     [
         ("--kept", "0.02"),
+        ("--core", "8", "8"),
+        ("--fixed-basis", "shared"),
         ("--lr", "0.5"),
         ("--seed", "1"),
         ("--dropout", "0.1"),
@@ -158,7 +196,7 @@ def test_the_config_is_json_and_leaves_out_what_it_is_told(folder: Path) -> None
     ],
     ids=" ".join,
 )
-def test_every_word_shows_in_the_config(words: tuple[str, str], folder: Path) -> None:
+def test_every_word_shows_in_the_config(words: tuple[str, ...], folder: Path) -> None:
     """What is not in it is not in the key: two different runs would be taken for one."""
     assert asked(folder, *words).config() != asked(folder).config()
 
@@ -175,6 +213,9 @@ def test_settings_are_the_words(folder: Path, workload: Workload) -> None:
     assert (settings.kept, settings.lr, settings.trainable, settings.accumulate) == (7, 0.5, "all", False)
     assert settings.lora_rank == workload.lora_rank == 7
     assert asked(folder, "--lora-rank", "3").settings(workload).lora_rank == 3
+    assert (settings.core, settings.fixed_basis, settings.seed) == (None, "per-block", 0)
+    fixed = asked(folder, "--core", "8", "12", "--fixed-basis", "shared", "--seed", "3").settings(workload)
+    assert (fixed.core, fixed.fixed_basis, fixed.seed) == ((8, 12), "shared", 3)
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -184,19 +225,23 @@ def test_a_fresh_model_is_in_the_dtype_asked_for(dtype: str, folder: Path, workl
     assert {p.dtype for p in model.parameters()} == {wanted}
 
 
-def test_preparing_twice_draws_the_same(folder: Path, workload: Workload) -> None:
-    """LoRA's factors are random: equal in both, whatever was drawn in between."""
+@pytest.mark.parametrize("name", ["lora", "lora-fa", "shira"])
+def test_preparing_twice_draws_the_same(name: str, folder: Path, workload: Workload) -> None:
+    """LoRA's factors and SHiRA's places are random: equal in both, whatever was drawn in between."""
     request = asked(folder)
 
     def weights() -> list[Any]:
         torch.rand(3)
-        prepared = request.prepare(METHODS["lora"], request.fresh_model(workload), workload, None)
-        return list(prepared.model.parameters())
+        prepared = request.prepare(METHODS[name], request.fresh_model(workload), workload, None)
+        places = [indices for m in prepared.model.modules() for indices in getattr(m, "shira_indices", {}).values()]
+        assert bool(places) == (name == "shira")
+        return [*prepared.model.parameters(), *places]
 
     assert all(torch.equal(a, b) for a, b in zip(weights(), weights(), strict=True))
 
 
-def test_shared_bases_are_for_those_who_ask(folder: Path, workload: Workload) -> None:
+@pytest.mark.parametrize("name", ["sparsegrad-sd", "sparsegrad-compact"])
+def test_bases_are_for_those_who_ask(name: str, folder: Path, workload: Workload) -> None:
     request = asked(folder)
     with pytest.raises(SparseGradError, match="needs bases"):
-        request.prepare(METHODS["sparsegrad-sd"], request.fresh_model(workload), workload, None)
+        request.prepare(METHODS[name], request.fresh_model(workload), workload, None)
