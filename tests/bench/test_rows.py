@@ -8,91 +8,23 @@ import pytest
 import torch
 
 from bench.fresh import failure
-from bench.record import Record, Status
+from bench.record import Status
 from bench.rows import SECOND_BASELINE, result, speed_ratio
-from bench.timing import Contestant
 from bench.train import LossNotFinite
 from sparsegrad.errors import NonFiniteGradient
-
-ALL = ("full", "lora", "meprop", "sparsegrad-regular", "sparsegrad-sd", "frozen")
-MIB = 2**20
-
-
-def contestant(name: str, samples: list[float], **fields: Any) -> Contestant:
-    """Rounds of these milliseconds: a quarter forward, half backward, a quarter optimizer; a loss a round."""
-    made = Contestant(name=name, device=torch.device("cpu"), **{"convert_s": 0.5, **fields})
-    made.rounds_ms = [{"forward": ms / 4, "backward": ms / 2, "optimizer": ms / 4} for ms in samples]
-    if not made.losses:
-        made.losses = [1.0 / (number + 1) for number in range(len(samples))]
-    made.steps = len(made.losses)
-    return made
-
-
-def record(kind: str, status: Status = Status.OK, reason: str | None = None, **told: Any) -> Record:
-    return Record(
-        kind=kind,
-        key="0123456789abcdef",
-        status=status,
-        reason=reason,
-        config={},
-        fingerprints={},
-        environment={},
-        command="python -m bench.speed",
-        seed=0,
-        started="2026-01-01T00:00:00+00:00",
-        ended="2026-01-01T00:00:01+00:00",
-        result=told,
-    )
-
-
-def peak(amount: int) -> Record:
-    return record(
-        "peak",
-        trainable_parameters=10,
-        updated_parameters=5,
-        steps=2,
-        instrument="tracked",
-        peak_bytes=amount,
-        by_phase_bytes={"forward": amount, "backward": 1, "optimizer": 1},
-        requested_bytes=None,
-        reserved_bytes=None,
-    )
-
-
-CALIBRATED = record(
-    "calibration", calibration_s=7.0, steps=30, instrument="tracked", peak_bytes=3 * MIB, by_phase_bytes={}
+from tests.bench.ring import (
+    ALL,
+    CALIBRATED,
+    FULL,
+    MIB,
+    TWIN,
+    contestant,
+    peaks,
+    record,
+    ring,
+    row,
+    scaled,
 )
-# A machine that drifts by a tenth a round, the same for everyone.
-FULL = [100.0, 110.0, 120.0, 130.0]
-TWIN = [101.0, 109.0, 121.0, 129.0]
-
-
-def scaled(factor: float) -> list[float]:
-    return [factor * ms * wobble for ms, wobble in zip(FULL, (1.0, 1.001, 0.999, 1.0), strict=True)]
-
-
-def ring(**others: Contestant) -> list[Contestant]:
-    """Everyone, the baseline twice; ``others`` replace, by name with _ for -."""
-    factors = dict(zip(ALL, (1.0, 0.8, 1.2, 0.75, 0.5, 0.4), strict=True))
-    made = {
-        name: contestant(name, FULL if name == "full" else scaled(factor), losses=[1.0, 0.5, 0.25, 0.125])
-        for name, factor in factors.items()
-    }
-    made[SECOND_BASELINE] = contestant(SECOND_BASELINE, TWIN)
-    made.update({name.replace("_", "-"): value for name, value in others.items()})
-    return list(made.values())
-
-
-def peaks(**others: Record) -> dict[str, Record]:
-    amounts = dict(zip(ALL, (100, 80, 100, 125, 125, 50), strict=True))
-    return {name: peak(MIB * amount) for name, amount in amounts.items()} | {
-        name.replace("_", "-"): value for name, value in others.items()
-    }
-
-
-def row(value: dict[str, Any], name: str) -> dict[str, Any]:
-    found: dict[str, Any] = next(row for row in value["rows"] if row["method"] == name)
-    return found
 
 
 def numbers(value: Any) -> list[float]:
@@ -118,6 +50,7 @@ def test_a_whole_row() -> None:
         [50.0, 50.0],
         losses=[0.7, 0.6, 0.5],
         kept_entries={"layers": 4, "least": 5, "most": 5, "sum": 20},
+        rounds_tokens=[20.0, 25.0],
     )
     base = [contestant("full", [100.0, 100.0]), contestant(SECOND_BASELINE, [100.0, 100.0])]
     value = result([*base[:1], sd, *base[1:]], peaks(), CALIBRATED, 0.875)
@@ -135,6 +68,8 @@ def test_a_whole_row() -> None:
         },
         "verdict": "faster",
         "step_ms": pytest.approx(50.0),
+        # 20 and 25 tokens in 50 ms each.
+        "tokens_per_s": pytest.approx(450.0),
         "forward_ms": pytest.approx(12.5),
         "backward_ms": pytest.approx(25.0),
         "optimizer_ms": pytest.approx(12.5),
@@ -146,6 +81,7 @@ def test_a_whole_row() -> None:
         "peak_ratio_to_full": pytest.approx(1.25),
         "trainable_parameters": 10,
         "updated_parameters": 5,
+        "adapter_bytes": 40,
         "kept_entries": {"layers": 4, "least": 5, "most": 5, "sum": 20},
         "convert_s": 0.5,
         "calibration_s": 7.0,
@@ -160,15 +96,18 @@ def test_a_whole_row() -> None:
     interval = {"mean": 1.0, "low": 1.0, "high": 1.0, "rounds": 2}
     told = {"method": SECOND_BASELINE, "status": "ok", "reason": None, "samples_ms": [100.0, 100.0]}
     assert value["aa"] == {**told, **interval}
-    assert value["calibration"] == {
-        "status": "ok",
-        "reason": None,
-        "calibration_s": 7.0,
-        "steps": 30,
-        "peak_bytes": 3 * MIB,
-        "instrument": "tracked",
-    }
-    assert value["same_mathematics"] == [], "its twin in mathematics did not run"
+    assert value["calibrations"] == [
+        {
+            "status": "ok",
+            "reason": None,
+            "basis": "shared",
+            "calibration_s": 7.0,
+            "steps": 30,
+            "peak_bytes": 3 * MIB,
+            "instrument": "tracked",
+        }
+    ]
+    assert value["pairs"] == [], "its twin in mathematics did not run"
 
 
 def test_the_second_baseline_is_no_row_and_full_is_one_to_itself() -> None:
@@ -187,23 +126,12 @@ def test_verdicts_are_measured_against_the_aa_pair() -> None:
     assert told["sparsegrad-sd"] == "faster" and told["meprop"] == "slower"
 
 
-@pytest.mark.parametrize("faster", [False, True])
-def test_break_even_is_a_figure_only_where_something_is_earned(faster: bool) -> None:
-    value = result(
-        ring(sparsegrad_sd=contestant("sparsegrad-sd", scaled(0.5 if faster else 1.5))), peaks(), CALIBRATED, 0
-    )
-    assert (row(value, "sparsegrad-sd")["break_even_steps"] is not None) == faster
-    # Faster too, but nothing was set up by calibration.
-    assert row(value, "lora")["verdict"] == "faster"
-    assert row(value, "lora")["break_even_steps"] is None and row(value, "lora")["calibration_s"] is None
-
-
 def test_one_round_says_nothing_and_no_infinity_is_written() -> None:
     three = [contestant(name, [ms]) for name, ms in (("full", 100.0), ("lora", 50.0), (SECOND_BASELINE, 90.0))]
-    value = result(three, peaks(), None, None)
+    value = result(three, peaks(), {}, None)
     assert row(value, "lora")["ratio_to_full"] == {"mean": pytest.approx(2.0), "low": 0.0, "high": None, "rounds": 1}
     assert row(value, "lora")["verdict"] == "~"
-    assert value["calibration"] is None
+    assert value["calibrations"] == []
 
 
 @pytest.mark.parametrize(
@@ -223,11 +151,12 @@ def test_a_contestant_that_failed_is_a_row_without_figures(
     value = result(ring(sparsegrad_regular=lost), peaks(), CALIBRATED, None)
     told = row(value, "sparsegrad-regular")
     assert (told["status"], told["reason"]) == (status, reason)
-    measured = ("steps_per_s", "ratio_to_full", "verdict", "step_ms", "forward_ms", "backward_ms", "optimizer_ms")
-    assert [told[name] for name in (*measured, "break_even_steps")] == [None] * 8
+    speeds = ("steps_per_s", "tokens_per_s", "ratio_to_full", "verdict", "break_even_steps")
+    assert [told[f"{name}_ms"] for name in ("step", "forward", "backward", "optimizer")] == [None] * 4
+    assert [told[name] for name in speeds] == [None] * 5
     assert told["peak_bytes"] == 125 * MIB, "its peak was measured, in a process of its own"
     assert len(told["samples_ms"]) == rounds, "raw samples stay"
-    assert value["same_mathematics"] == []
+    assert value["pairs"] == []
     others = [r for r in value["rows"] if r["method"] != "sparsegrad-regular"]
     assert all(r["status"] == "ok" and r["steps_per_s"] for r in others)
 
@@ -238,7 +167,7 @@ def test_a_peak_that_failed_is_the_rows_status_and_its_speed_stays() -> None:
     assert (told["status"], told["reason"]) == ("oom", "peak memory: the process was killed (signal 9)")
     assert told["steps_per_s"] is not None
     names = ("peak_bytes", "peak_instrument", "peak_by_phase_bytes", "peak_ratio_to_full", "trainable_parameters")
-    assert [told[name] for name in names] == [None] * 5
+    assert [told[name] for name in (*names, "adapter_bytes")] == [None] * 6
 
 
 def test_without_the_baselines_peak_there_is_no_peak_ratio() -> None:
@@ -256,6 +185,7 @@ def test_when_full_fails_the_others_keep_their_steps_a_second(rounds: int) -> No
     for told in value["rows"][1:]:
         assert told["status"] == "ok" and told["ratio_to_full"] is None and told["verdict"] is None
         assert told["steps_per_s"] == pytest.approx(1e3 * 4 / sum(told["samples_ms"]))
+        assert told["tokens_per_s"] == pytest.approx(30 * told["steps_per_s"])
         assert told["step_ms"] == pytest.approx(told["forward_ms"] + told["backward_ms"] + told["optimizer_ms"])
         assert told["break_even_steps"] is None
 
@@ -279,29 +209,12 @@ def test_without_an_aa_pair_nothing_is_called_faster() -> None:
     assert row(value, "sparsegrad-sd")["ratio_to_full"]["mean"] == pytest.approx(2.0, rel=1e-3)
 
 
-def test_the_pair_of_equal_mathematics() -> None:
-    sd = contestant("sparsegrad-sd", scaled(0.375), losses=[1.0, 0.5, 0.25, 0.0625])
-    pairs = result(ring(sparsegrad_sd=sd), peaks(), CALIBRATED, None)["same_mathematics"]
-    assert len(pairs) == 1
-    assert (pairs[0]["method"], pairs[0]["over"]) == ("sparsegrad-sd", "sparsegrad-regular")
-    assert pairs[0]["speed_ratio"]["mean"] == pytest.approx(2.0), "sd over regular, as speeds"
-    assert pairs[0]["largest_loss_difference"] == 0.0625
-    assert pairs[0]["steps"] == 4
-
-
-def test_a_failed_calibration_is_told_with_its_reason() -> None:
-    lost = record("calibration", Status.OOM, "MemoryError")
-    gone = {
-        name.replace("-", "_"): contestant(
-            name, [], failure=failure(RuntimeError("no bases: calibration failed")), losses=[1.0]
-        )
-        for name in ("sparsegrad-regular", "sparsegrad-sd")
-    }
-    value = result(ring(**gone), peaks(), lost, None)
-    assert value["calibration"]["status"] == "oom" and value["calibration"]["reason"] == "MemoryError"
-    assert value["calibration"]["calibration_s"] is None
-    assert row(value, "sparsegrad-sd")["calibration_s"] is None
-    assert row(value, "lora")["status"] == "ok"
+def test_a_rounds_tokens_weigh_by_its_time() -> None:
+    """Tokens over time, not a mean of rates: a short round of few tokens counts for what it was."""
+    uneven = contestant("lora", [10.0, 90.0], rounds_tokens=[10.0, 180.0])
+    base = [contestant(name, [100.0, 100.0]) for name in ("full", SECOND_BASELINE)]
+    told = row(result([base[0], uneven, base[1]], peaks(), {}, None), "lora")
+    assert told["tokens_per_s"] == pytest.approx(1e3 * (10 + 180) / (10 + 90))
 
 
 @pytest.mark.parametrize("rounds", [1, 4])
