@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench.tables import count, mebibytes, print_speed, ratio
+from bench.tables import print_speed
 
 MIB = 2**20
 
@@ -20,6 +20,7 @@ def row(method: str, **told: Any) -> dict[str, Any]:
         "ratio_to_full": None,
         "verdict": None,
         "step_ms": None,
+        "tokens_per_s": None,
         "forward_ms": None,
         "backward_ms": None,
         "optimizer_ms": None,
@@ -28,6 +29,7 @@ def row(method: str, **told: Any) -> dict[str, Any]:
         "peak_ratio_to_full": None,
         "trainable_parameters": None,
         "updated_parameters": None,
+        "adapter_bytes": None,
         "kept_entries": None,
         "convert_s": None,
         "calibration_s": None,
@@ -41,6 +43,7 @@ def row(method: str, **told: Any) -> dict[str, Any]:
 def timed(ms: float) -> dict[str, Any]:
     return {
         "steps_per_s": 1e3 / ms,
+        "tokens_per_s": 1e3 * 342 / ms,
         "step_ms": ms,
         "forward_ms": ms / 4,
         "backward_ms": ms / 2,
@@ -63,6 +66,7 @@ FULL = row(
     peak_ratio_to_full=1.0,
     trainable_parameters=7_084_034,
     updated_parameters=7_084_034,
+    adapter_bytes=27 * MIB,
     convert_s=0.04,
 )
 LORA = row(
@@ -74,6 +78,7 @@ LORA = row(
     peak_ratio_to_full=1.5425,
     trainable_parameters=162_050,
     updated_parameters=162_050,
+    adapter_bytes=645_120,
 )
 MEPROP = row(
     "meprop",
@@ -95,6 +100,7 @@ SD = row(
     peak_ratio_to_full=0.75,
     trainable_parameters=7_084_034,
     updated_parameters=89_000,
+    adapter_bytes=27 * MIB,
     kept_entries={"layers": 12, "least": 5_000, "most": 5_898, "sum": 70_000},
     convert_s=0.5,
     calibration_s=12.0,
@@ -103,6 +109,7 @@ SD = row(
 CALIBRATION = {
     "status": "ok",
     "reason": None,
+    "basis": "shared",
     "calibration_s": 12.0,
     "steps": 30,
     "peak_bytes": 500 * MIB,
@@ -114,9 +121,9 @@ def result(*rows: dict[str, Any], **told: Any) -> dict[str, Any]:
     unmeasured = {"status": "ok", "reason": None, "mean": None, "low": None, "high": None, "rounds": 0}
     blank: dict[str, Any] = {
         "aa": unmeasured,
-        "same_mathematics": [],
+        "pairs": [],
         "zero_row_share": None,
-        "calibration": None,
+        "calibrations": [],
         "workload": {"tokenizer": None},
     }
     return {"rows": list(rows), **blank, **told}
@@ -130,23 +137,26 @@ def printed(value: dict[str, Any], width: int = 150, title: str = "tiny, [synthe
 
 WHOLE = """\
 tiny, [synthetic]
-┏━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━┓
-┃method        ┃ steps/s ┃        speed vs full ┃ fwd + bwd + opt, ms ┃      peak ┃ vs full ┃ trainable ┃ updated ┃               setup┃
-┡━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━┩
-│full          │       5 │                    1 │       50 + 100 + 50 │   800 MiB │   1.00x │     7.08M │   7.08M │               0.0 s│
-│lora          │     oom │                      │                     │ 1,234 MiB │   1.54x │      162k │    162k │                 n/a│
-│meprop        │     5.1 │ ~ 1.02x [0.97, 1.07] │        49 + 98 + 49 │     error │         │       n/a │     n/a │               0.1 s│
-│sparsegrad-sd │      10 │   2.00x [1.90, 2.10] │        25 + 50 + 25 │   600 MiB │   0.75x │     7.08M │     89k │ 12.5 s, 1,250 steps│
-└──────────────┴─────────┴──────────────────────┴─────────────────────┴───────────┴─────────┴───────────┴─────────┴────────────────────┘
-[low, high]: 95% CI of the ratio over 3 paired rounds. trainable, updated: parameters (a step).
+┏━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━┓
+┃method        ┃ steps/s ┃        speed vs full ┃ tokens/s ┃ fwd + bwd + opt, ms ┃      peak ┃ vs full ┃ trainable ┃ updated ┃ adapter ┃               setup┃
+┡━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━┩
+│full          │       5 │                    1 │    1,710 │       50 + 100 + 50 │   800 MiB │   1.00x │     7.08M │   7.08M │  27 MiB │               0.0 s│
+│lora          │     oom │                      │          │                     │ 1,234 MiB │   1.54x │      162k │    162k │ 0.6 MiB │                 n/a│
+│meprop        │     5.1 │ ~ 1.02x [0.97, 1.07] │    1,745 │        49 + 98 + 49 │     error │         │       n/a │     n/a │     n/a │               0.1 s│
+│sparsegrad-sd │      10 │   2.00x [1.90, 2.10] │    3,420 │        25 + 50 + 25 │   600 MiB │   0.75x │     7.08M │     89k │  27 MiB │ 12.5 s, 1,250 steps│
+└──────────────┴─────────┴──────────────────────┴──────────┴─────────────────────┴───────────┴─────────┴───────────┴─────────┴─────────┴────────────────────┘
+[low, high]: 95% CI of the ratio over 3 paired rounds. tokens/s: padding not counted.
+trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
 A/A: full against itself 0.99x [0.96, 1.03]; ~ marks what is not told apart from that.
 setup: calibration and conversion, then the training steps after which they are earned back against full.
 peak: tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size), each method in a fresh process.
-calibration: 12.0 s for 30 batches, peak 500 MiB.
+calibration, shared bases: 12.0 s for 30 batches, peak 500 MiB.
+calibration, per-block bases: 3.0 s for 30 batches, peak 500 MiB.
 zero rows of dL/dy (padding): 0.691 of all.
 5,898 entries kept a step in each of 12 layers: meprop.
 5,000 to 5,898 entries kept a step in each of 12 layers: sparsegrad-sd.
-sparsegrad-sd over sparsegrad-regular: 1.50x [1.40, 1.60] the speed; losses within 2.5e-07 over 8 steps.
+sparsegrad-sd over sparsegrad-regular: 1.50x [1.40, 1.60] the speed, 0.99x the peak; losses within 2.5e-07 over 8 steps.
+sparsegrad-sd over frozen: 1.50x [1.40, 1.60] the speed.
 lora: oom: OutOfMemoryError: no room
 meprop: error: peak memory: RuntimeError: boom
 """  # noqa: E501
@@ -157,30 +167,33 @@ def test_a_whole_table() -> None:
         "method": "sparsegrad-sd",
         "over": "sparsegrad-regular",
         "speed_ratio": between(1.5, 1.4, 1.6),
+        "peak_ratio": 0.987,
         "largest_loss_difference": 2.5e-7,
         "steps": 8,
     }
+    limit = {**pair, "over": "frozen", "peak_ratio": None, "largest_loss_difference": None}
     value = result(
         FULL,
         LORA,
         MEPROP,
         SD,
         aa=between(0.99, 0.96, 1.03),
-        same_mathematics=[pair],
+        pairs=[pair, limit],
         zero_row_share=0.6912,
-        calibration=CALIBRATION,
+        calibrations=[CALIBRATION, {**CALIBRATION, "basis": "per-block", "calibration_s": 3.0}],
     )
     assert printed(value) == WHOLE.rstrip("\n")
 
 
 ONE_ROUND = """\
 one
-┏━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━┓
-┃method ┃ steps/s ┃ speed vs full ┃ fwd + bwd + opt, ms ┃    peak ┃ vs full ┃ trainable ┃ updated ┃ setup┃
-┡━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━┩
-│full   │       5 │             1 │       50 + 100 + 50 │ 800 MiB │   1.00x │     7.08M │   7.08M │ 0.0 s│
-└───────┴─────────┴───────────────┴─────────────────────┴─────────┴─────────┴───────────┴─────────┴──────┘
-[low, high]: 95% CI of the ratio over 1 paired rounds. trainable, updated: parameters (a step).
+┏━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━━━━━┳━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━━━┳━━━━━━━━━┳━━━━━━━━━┳━━━━━━┓
+┃method ┃ steps/s ┃ speed vs full ┃ tokens/s ┃ fwd + bwd + opt, ms ┃    peak ┃ vs full ┃ trainable ┃ updated ┃ adapter ┃ setup┃
+┡━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━┩
+│full   │       5 │             1 │    1,710 │       50 + 100 + 50 │ 800 MiB │   1.00x │     7.08M │   7.08M │  27 MiB │ 0.0 s│
+└───────┴─────────┴───────────────┴──────────┴─────────────────────┴─────────┴─────────┴───────────┴─────────┴─────────┴──────┘
+[low, high]: 95% CI of the ratio over 1 paired rounds. tokens/s: padding not counted.
+trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
 A/A: full against itself 1.01x [0.00, inf]; ~ marks what is not told apart from that.
 setup: calibration and conversion, then the training steps after which they are earned back against full.
 peak: tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size), each method in a fresh process.
@@ -197,7 +210,7 @@ def test_nothing_measured_is_still_a_table() -> None:
     """No figure anywhere: no digit but those of the row counts."""
     text = printed(result(row("full", status="error", reason="RuntimeError: boom")))
     cells = [cell.strip() for cell in next(line for line in text.splitlines() if line.startswith("│full")).split("│")]
-    assert cells[1:-1] == ["full", "error", "", "", "error", "", "n/a", "n/a", "n/a"]
+    assert cells[1:-1] == ["full", "error", "", "", "", "error", "", "n/a", "n/a", "n/a", "n/a"]
     assert "full: error: RuntimeError: boom" in text
     assert "peak:" not in text and "A/A" not in text and "zero rows" not in text and "calibration:" not in text
 
@@ -206,7 +219,15 @@ def test_nothing_measured_is_still_a_table() -> None:
 def test_no_figure_is_cut_however_narrow_the_terminal(width: int) -> None:
     text = printed(result(FULL, LORA, MEPROP, SD), width)
     assert "…" not in text
-    for figure in ("2.00x [1.90, 2.10]", "~ 1.02x [0.97, 1.07]", "1,234 MiB", "1,250 steps", "25 + 50 + 25"):
+    for figure in (
+        "2.00x [1.90, 2.10]",
+        "~ 1.02x [0.97, 1.07]",
+        "1,234 MiB",
+        "1,250 steps",
+        "25 + 50 + 25",
+        "3,420",
+        "0.6 MiB",
+    ):
         assert figure in text
 
 
@@ -238,10 +259,11 @@ def test_a_pair_inside_the_aa_noise_is_marked() -> None:
         "method": "sparsegrad-sd",
         "over": "sparsegrad-regular",
         "speed_ratio": between(1.05, 0.95, 1.15),
+        "peak_ratio": 1.0,
         "largest_loss_difference": 0.0,
         "steps": 8,
     }
-    text = printed(result(FULL, SD, aa=between(1.0, 0.9, 1.1), same_mathematics=[pair]))
+    text = printed(result(FULL, SD, aa=between(1.0, 0.9, 1.1), pairs=[pair]))
     assert "sparsegrad-sd over sparsegrad-regular: ~ 1.05x [0.95, 1.15]" in text
 
 
@@ -249,7 +271,8 @@ def test_a_failed_calibration_says_why() -> None:
     """The rows that needed it say that it failed; somewhere the table has to say of what."""
     lost = {name: None for name in CALIBRATION} | {"status": "oom", "reason": "MemoryError: 3 GiB"}
     failed = row("sparsegrad-sd", status="error", reason="RuntimeError: no bases: calibration failed")
-    assert "MemoryError: 3 GiB" in printed(result(FULL, failed, calibration=lost))
+    text = printed(result(FULL, failed, calibrations=[CALIBRATION, lost]))
+    assert "MemoryError: 3 GiB" in text and "calibration, shared bases: 12.0 s" in text
 
 
 def test_only_a_cuda_instrument_is_printed_as_one() -> None:
@@ -259,33 +282,6 @@ def test_only_a_cuda_instrument_is_printed_as_one() -> None:
     ]
     on_gpu = {**FULL, "peak_instrument": "cuda max_memory_allocated"}
     assert "peak: cuda max_memory_allocated, each method in a fresh process." in printed(result(on_gpu))
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (None, "n/a"),
-        (0, "0"),
-        (999, "999"),
-        (1_000, "1k"),
-        (70_776, "70.8k"),
-        (999_499, "999k"),
-        (999_999, "1M"),
-        (7_084_034, "7.08M"),
-        (6_738_415_616, "6.74B"),
-    ],
-)
-def test_counts(number: int | None, text: str) -> None:
-    assert count(number) == text
-
-
-def test_ratios_and_sizes() -> None:
-    assert ratio(None) == "n/a"
-    assert ratio(between(1.62, 1.58, 1.66), "faster") == "1.62x [1.58, 1.66]"
-    assert ratio(between(1.62, 1.58, 1.66), "~") == "~ 1.62x [1.58, 1.66]"
-    assert ratio(between(1.62, 0.0, None), "~") == "~ 1.62x [0.00, inf]"
-    assert mebibytes(812 * MIB) == "812 MiB"
-    assert mebibytes(12_345 * MIB) == "12,345 MiB"
 
 
 def test_many_steps_a_second_are_a_plain_number() -> None:
