@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = ["markdown_cell", "one_line", "visible"]
@@ -9,6 +10,12 @@ __all__ = ["markdown_cell", "one_line", "visible"]
 # Categories that a terminal or a browser acts on rather than shows: controls, formats (the bidirectional overrides
 # among them), surrogates, private use, unassigned.
 _ACTIVE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+# What Markdown or HTML could read as more than text. Beside the characters left out here a hyphen before a letter or
+# digit and a point between digits are harmless; a bracket after a whole number could begin a list.
+_ACTING = re.compile(
+    r"(?!-(?=[A-Za-z0-9])|(?<=[0-9])\.(?=[0-9])|(?<![0-9])\)|(?<=\.[0-9]{2})\)|/(?=[0-9 ]))"
+    r"[^A-Za-z0-9 ,;%('\"?\x80-\U0010ffff]"
+)
 
 
 def visible(text: str) -> str:
@@ -25,19 +32,16 @@ def one_line(text: str, longest: int = 200) -> str:
 def markdown_cell(text: str) -> str:
     """The text inside a Markdown table's cell or running text: shown as it is, with none of its characters acting.
 
-    Whatever is not a letter, a digit, a space or beyond ASCII becomes a numeric character reference, which CommonMark
-    (section 2.5) takes as text in every place where the character would have been structure; HTML likewise.
+    What could act becomes a numeric character reference, which CommonMark (section 2.5) takes as text in every place
+    where the character would have been structure; HTML likewise. Letters, digits, spaces, most of prose's punctuation
+    and all beyond ASCII stay, so that the source can be read.
     """
     lines = visible(text).expandtabs(4).split("\n")
     indents = (len(line) - len(line.lstrip(" ")) for line in lines)
     return "<br>".join(
-        "&nbsp;" * indent + "".join(map(_referenced, line[indent:]))
+        "&nbsp;" * indent + _ACTING.sub(lambda found: f"&#{ord(found[0])};", line[indent:])
         for line, indent in zip(lines, indents, strict=True)
     )
-
-
-def _referenced(character: str) -> str:
-    return character if character == " " or character.isalnum() or ord(character) > 127 else f"&#{ord(character)};"
 
 
 def _shows(character: str) -> bool:

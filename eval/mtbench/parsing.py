@@ -22,8 +22,6 @@ _RATING = re.compile(r"\[\[\s*(-?[0-9]+(?:\.[0-9]*)?)\s*\]\]")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
 _BLOCK_QUOTE = re.compile(r" {0,3}>")
 _QUOTATION_MARK = re.compile("[\"'`«»\u2018-\u201f]")
-# Quotation marks looked at on each side of a rating: an apostrophe or two may stand between.
-_NEAREST = 4
 # Characters around a rating that must agree with the answer, beyond the rating itself, to call it copied from there.
 # The common "Rating: [[7]]" agrees in 8; a judge's own sentence does not agree in 24 by chance.
 _COPIED_CONTEXT = 24
@@ -124,8 +122,9 @@ def _without_blocks(text: str) -> str:
 def _is_copied(verdict: str, rating: re.Match[str], sources: Sequence[str]) -> bool:
     """Whether the answer says the same around it, up to quotation marks or for a stretch too long for chance."""
     start, end = rating.span()
-    opening = [mark.end() for mark in _QUOTATION_MARK.finditer(verdict, 0, start)][-_NEAREST:]
-    closing = [mark.start() for mark in _QUOTATION_MARK.finditer(verdict, end)][:_NEAREST]
+    # The nearest marks will do: what stands between farther ones is in the answer only if this is.
+    opening = [mark.end() for mark in _QUOTATION_MARK.finditer(verdict, 0, start)][-1:]
+    closing = [mark.start() for mark in _QUOTATION_MARK.finditer(verdict, end)][:1]
     spans = [verdict[left:right].strip() for left in opening for right in closing]
     for left in range(_COPIED_CONTEXT + 1):
         right = _COPIED_CONTEXT - left

@@ -124,12 +124,12 @@ def _counted(model: dict[str, Any]) -> Iterable[tuple[int, str]]:
 
 
 def _interval(told: dict[str, Any] | None, *, signed: bool = False) -> str:
-    """``6.52 [6.10, 6.93]``; n/a where nothing was scored, and for an interval of too few questions."""
+    """``6.52 (6.10 to 6.93)``; n/a where nothing was scored, and for an interval of too few questions."""
     if told is None or told["value"] is None:
         return "n/a"
     sign = "+" if signed else ""
-    ends = "n/a" if told["low"] is None else f"{told['low']:{sign}.2f}, {told['high']:{sign}.2f}"
-    return f"{told['value']:{sign}.2f} [{ends}]"
+    ends = "n/a" if told["low"] is None else f"{told['low']:{sign}.2f} to {told['high']:{sign}.2f}"
+    return f"{told['value']:{sign}.2f} ({ends})"
 
 
 def _number(value: float | None) -> str:

@@ -70,7 +70,7 @@ def test_not_measured_is_never_a_number() -> None:
     for model in result["models"]:
         model["mean"] = {"value": None, "low": None, "high": None, "questions": 0}
         model["turns"]["1"] = {"value": 5.0, "low": None, "high": None, "questions": 2}
-    assert tables(result)[0][1][1][1:3] == ["n/a", "5.00 [n/a]"]
+    assert tables(result)[0][1][1][1:3] == ["n/a", "5.00 (n/a)"]
 
 
 def test_a_hostile_text_does_nothing_on_a_console() -> None:
