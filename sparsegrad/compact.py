@@ -21,6 +21,8 @@ from .roles import is_linear, is_transposed, weight_of
 from .rotation import weight_fingerprint
 
 CompactExecution = Literal["planned", "additive", "merged"]
+# Beyond so many times W's norm an update is not written into it: of fp32's seven digits four would be left.
+_DIVERGED = 1e3
 COMPACT_EXECUTIONS: tuple[CompactExecution, ...] = ("planned", "additive", "merged")
 
 
@@ -30,10 +32,10 @@ class CompactLinear(nn.Module):
     Parameters: ``weight`` (out, in) and ``bias`` (out,) or None, frozen; ``values`` (k,), in at least fp32. Buffers:
     ``places`` (k,) int32 ascending, row * c + column; two fingerprints. Saved for backward: x U_C^T alone.
 
-    Executions, the same numbers: "additive" leaves ``weight`` untouched. "merged" writes the update into ``weight``
-    before a forward that finds ``values`` changed, so that the forward is the frozen linear's; fp32 and one process
-    only. "planned" writes where that is cheaper for the tokens at hand, and adds elsewhere. A state dict holds W
-    without the update in each of them.
+    Executions, the same numbers: "additive" leaves ``weight`` untouched. "merged" gives ``weight`` new data, with the
+    update in it, before a forward that finds ``values`` changed, so that the forward is the frozen linear's; fp32 (also
+    of the products: no autocast) and one process only. "planned" does so where that is cheaper for the tokens at hand,
+    and adds elsewhere. A state dict holds W without the update in each of them.
 
     Built by :meth:`from_linear`, undone by :func:`sparsegrad.revert`.
     """
@@ -69,17 +71,17 @@ class CompactLinear(nn.Module):
         self.register_buffer("basis_fingerprint", slices.fingerprint.clone())
         # Of W before any update: an adapter knows its base weights again by it.
         self.register_buffer("base_fingerprint", weight_fingerprint(weight))
-        # What W carries of the update already, and what entries that left the support have learned (``refresh``).
-        carries = execution != "additive" and weight.dtype == wide
-        carried = torch.zeros(self.core_shape, dtype=wide, device=weight.device) if carries else None
-        self.register_buffer("carried", carried, persistent=False)
+        # What W carries of the update already, what entries that left the support have learned (``refresh``), and the
+        # gradient energy that a refresh chooses from.
+        self.register_buffer("carried", None, persistent=False)
         self.register_buffer("settled", None)
         self.register_buffer("energy", None, persistent=False)
         self.execution, self.transposed, self.name = execution, transposed, name
         # The flags of the linear this one stands for, given back by ``revert``.
         self.source_trains = (True, True)
+        self._provide_carried()
         if execution == "merged":
-            self._check_may_merge()
+            self._check_may_merge(weight.dtype)
 
     @classmethod
     def from_linear(
@@ -91,7 +93,7 @@ class CompactLinear(nn.Module):
         execution: CompactExecution = "planned",
         name: str = "linear",
     ) -> CompactLinear:
-        """The same function as ``linear`` (nn.Linear or GPT-2's Conv1D), with its weight copied nowhere.
+        """The same function as ``linear`` (nn.Linear or GPT-2's Conv1D), whose weight it shares and never writes into.
 
         Args:
             slices: u (c, in) and v (r, out). places: (k,) int32, as ``core.strongest`` gives.
@@ -110,8 +112,7 @@ class CompactLinear(nn.Module):
             if matrix.shape[1] != size:
                 raise BasesMismatch(f"{name} needs {side} vectors of {size} entries; given {matrix.shape[1]}")
         layer = cls(
-            # Merged writes into it: not into the caller's linear.
-            w_OI if execution == "additive" and not transposed else w_OI.contiguous().clone(),
+            w_OI.contiguous(),
             bias.detach() if isinstance(bias, Tensor) else None,
             slices,
             places,
@@ -157,12 +158,15 @@ class CompactLinear(nn.Module):
         x_TI, core = x.reshape(-1, self.in_features), self.core()
         if self.energy is not None and core.requires_grad:
             core.register_hook(self._observe)
-        if torch.compiler.is_compiling() and self.carried is None:
-            cast = (self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype), core.to(dtype))
+        if torch.compiler.is_compiling() and self.execution != "merged":
+            beyond = core if self.carried is None else core - self.carried
+            cast = (self.weight.to(dtype), None if self.bias is None else self.bias.to(dtype), beyond.to(dtype))
             y_TO = plain(x_TI.to(dtype), *cast, self.slices)
         else:
-            difference, adds = self._beyond_weight(core, len(x_TI))
-            y_TO = frozen_plus_core(x_TI, difference, self.weight, self.bias, self.slices, dtype, adds)
+            beyond, adds = self._beyond_weight(core, len(x_TI), dtype)
+            # Detached: a later write rebinds the parameter's data, and this backward is to see the weight of now.
+            weight = self.weight if self.carried is None else self.weight.detach()
+            y_TO = frozen_plus_core(x_TI, beyond, weight, self.bias, self.slices, dtype, adds)
         return y_TO.view(*x.shape[:-1], self.out_features)
 
     def _observe(self, dcore_RC: Tensor) -> None:
@@ -170,61 +174,83 @@ class CompactLinear(nn.Module):
         assert self.energy is not None
         self.energy.add_(dcore_RC.square().nan_to_num_(nan=0.0, posinf=0.0))
 
-    def _beyond_weight(self, core: Tensor, tokens: int) -> tuple[Tensor, bool]:
+    def _beyond_weight(self, core: Tensor, tokens: int, dtype: torch.dtype) -> tuple[Tensor, bool]:
         """What of the core W does not carry, and whether that is more than nothing; written into W where it pays.
 
         Values are compared, not counted: an update by any road (a step, a load, ``.data``) is seen.
         """
+        if self.execution == "merged":
+            self._check_may_merge(dtype)
         if self.carried is None or is_dataless(core):
             return core, True
-        if self.execution == "merged":
-            self._check_may_merge()
         now = core.detach()
+        if self._hindrance(dtype) is not None:
+            self.unmerge_()
+            return core, True
         if not torch.equal(now, self.carried):
-            if not self._writes(tokens):
+            if not self._writes(now, tokens):
                 return core - self.carried, True
-            self.weight.copy_(self._plus(self.weight.detach(), now - self.carried))
+            self.weight.data = self._plus(self.weight.detach(), now - self.carried)
             self.carried.copy_(now)
         return core - self.carried, False
 
-    def _writes(self, tokens: int) -> bool:
+    def _writes(self, core_RC: Tensor, tokens: int) -> bool:
+        # An update that has diverged, or is not finite, would cost W its digits for good.
+        if not torch.linalg.vector_norm(core_RC) <= _DIVERGED * torch.linalg.vector_norm(self.weight.detach()):
+            return False
         if self.execution == "merged":
             return True
         rows, cols = self.core_shape
         sizes = {"tokens": tokens, "inner": self.in_features, "out": self.out_features, "rows": rows, "cols": cols}
-        return self._hindrance() is None and core_is_cheaper_written(**sizes)
+        return core_is_cheaper_written(**sizes)
 
-    def _hindrance(self) -> str | None:
-        """Why W may not carry the update here; None where it may."""
-        if self.weight.dtype not in (torch.float32, torch.float64):
-            return f"the weight is {self.weight.dtype}, which would round the steps away"
+    def _hindrance(self, dtype: torch.dtype) -> str | None:
+        """Why W may not carry the update where products are in ``dtype``; None where it may."""
+        for told in (self.weight.dtype, dtype):
+            if told not in (torch.float32, torch.float64):
+                return f"{told} would round the steps away"
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
             return "several processes train, and each would write its own weight"
         return None
 
-    def _check_may_merge(self) -> None:
-        if (why := self._hindrance()) is not None:
+    def _check_may_merge(self, dtype: torch.dtype) -> None:
+        if (why := self._hindrance(dtype)) is not None:
             raise SparseGradError(f"{self.name}: execution='merged' is not exact here ({why}); give 'additive'")
+
+    def _provide_carried(self) -> None:
+        """A zero core that W may come to carry, where the execution and W's dtype allow it."""
+        may = self.execution != "additive" and self.weight.dtype in (torch.float32, torch.float64)
+        self.carried = torch.zeros(self.core_shape, dtype=self.values.dtype, device=self.values.device) if may else None
 
     @torch.no_grad()
     def _plus(self, weight: Tensor, core_RC: Tensor) -> Tensor:
         """weight + V_R^T core U_C, rounded once into weight's dtype; a new tensor."""
-        change = self.slices.unrotate(core_RC)
-        return (weight.to(change.dtype) + change).to(weight.dtype)
+        return self.slices.unrotate(core_RC).add_(weight).to(weight.dtype)
 
-    @torch.no_grad()
     def unmerge_(self) -> None:
         """Take out of W what it carries."""
         if self._carries():
             assert self.carried is not None
-            self.weight.copy_(self.base_weight())
+            self.weight.data = self.base_weight()
             self.carried.zero_()
 
-    def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Before a cast or a move: half precision must not round a weight that carries the update."""
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Before a cast or a move W gives back what it carries; ``values`` and their kin stay in at least fp32."""
         self.unmerge_()
-        return super()._apply(*args, **kwargs)  # type: ignore[no-untyped-call]
+        before = {
+            name: tensor.data for name in ("values", "settled", "energy") if (tensor := getattr(self, name)) is not None
+        }
+        gradient, self.values.grad = self.values.grad, None
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, old in before.items():
+            moved = getattr(self, name)
+            if moved.dtype not in (torch.float32, torch.float64):
+                moved.data = old.to(device=moved.device)
+        if gradient is not None:
+            self.values.grad = gradient.to(self.values)
+        self._provide_carried()
+        return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -232,15 +258,20 @@ class CompactLinear(nn.Module):
             destination[f"{prefix}weight"] = self.base_weight()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
-        told = state_dict.get(f"{prefix}basis_fingerprint")
-        if told is None and f"{prefix}weight" in state_dict:
+        told = {name: state_dict.get(f"{prefix}{name}_fingerprint") for name in ("basis", "base")}
+        brings_weight = f"{prefix}weight" in state_dict
+        if told["basis"] is None and brings_weight:
             raise BasesMismatch(
                 f"{self.name}: this state dict holds a plain linear's weight; load it before convert, or after revert"
             )
-        if told is not None and not torch.equal(told.cpu(), self.basis_fingerprint.cpu()):
-            raise BasesMismatch(f"{self.name}: this state dict was saved in other bases than the layer has")
-        if self.carried is not None and f"{prefix}weight" in state_dict:
-            self.carried.zero_()
+        for name, own in (("basis", self.basis_fingerprint), ("base", self.base_fingerprint)):
+            given = told[name]
+            # With its weight, a state brings its base along.
+            if given is not None and not torch.equal(given.cpu(), own.cpu()) and not (name == "base" and brings_weight):
+                other = "in other bases" if name == "basis" else "on other weights"
+                raise BasesMismatch(f"{self.name}: this state dict was saved {other} than the layer has")
+        if brings_weight:
+            self.unmerge_()  # first: a load that fails halfway leaves the layer's own W
         settled = state_dict.get(f"{prefix}settled")
         if settled is not None and self.settled is None:
             self.settled = torch.zeros_like(settled, device=self.values.device)

@@ -55,6 +55,8 @@ def convert(
         SparseGradError: unknown options, ``kept`` beyond a layer or its core, or a model that is converted already.
     """
     _check_options(support, core, execution)
+    if support == "fixed" and not accumulate:
+        raise SparseGradError("accumulate=False is for support='dynamic': fixed support has no buffer to spare")
     if any(isinstance(module, Converted) for module in model.modules()):
         raise SparseGradError("the model is converted already: revert it first")
     chosen = find_named(model, bases)

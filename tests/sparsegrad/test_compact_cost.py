@@ -48,12 +48,10 @@ def inputs(shape=(6,), *, dtype=torch.float64, zero_rows=True) -> tuple[Tensor, 
 
 def held_for_backward(layer, x) -> list[Tensor]:
     """What the graph of layer(x) keeps alive: saved tensors and attributes of Python nodes, parameters left out."""
-    own = {t.untyped_storage().data_ptr() for t in (*layer.parameters(), *layer.buffers())}
     held: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        if tensor.untyped_storage().data_ptr() not in own:
-            held.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        held.setdefault(tensor.untyped_storage().data_ptr(), tensor)
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
@@ -64,7 +62,9 @@ def held_for_backward(layer, x) -> list[Tensor]:
             for value in vars(node).values() if hasattr(node, "__dict__") else ():
                 if isinstance(value, Tensor):
                     keep(value)
-    return list(held.values())
+    # After the forward, which may have given the weight new data.
+    own = {t.untyped_storage().data_ptr() for t in (*layer.parameters(), *layer.buffers())}
+    return [tensor for place, tensor in held.items() if place not in own]
 
 
 @EXECUTIONS

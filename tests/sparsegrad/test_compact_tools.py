@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sparsegrad import calibrate, convert
+from sparsegrad import SparseGradError, calibrate, convert
 from sparsegrad.compact import COMPACT_EXECUTIONS, CompactLinear
 from sparsegrad.core import Slices
 
@@ -76,14 +76,20 @@ def test_torchs_own_clipping_and_scaler(pair, execution):
 
 @EXECUTIONS
 def test_autocast_is_the_linears(pair, execution):
-    """bf16 out, fp32 gradients, as close to the formula in fp32 as bf16 is."""
+    """bf16 out, fp32 gradients, as close to the formula in fp32 as bf16 is; merged refuses, and planned adds."""
     layer, dense = pair(execution, torch.float32)
     layer.values.data.normal_()
     dense.values.data.copy_(layer.values)
     x = inputs(1, torch.float32)[0].requires_grad_()
+    if execution == "merged":
+        with torch.autocast("cpu", torch.bfloat16), pytest.raises(SparseGradError, match=r"'merged'.*'additive'"):
+            layer(x)
+        return
+    layer(x.repeat(100, 1))  # planned writes for so many tokens, and takes it back where products are in bf16
     with torch.autocast("cpu", torch.bfloat16):
         y = layer(x)
         assert y.dtype == torch.bfloat16 == nn.functional.linear(x, layer.weight).dtype
+    assert torch.equal(layer.weight, layer.base_weight())
     y.float().square().mean().backward()
     dx, x.grad = x.grad, None
     theirs = dense(x)
