@@ -18,7 +18,7 @@ from rich.text import Text
 from bench.cli import DONE, run, say
 from bench.store import Store
 from eval.mtbench.answering import answers_of, answers_or_stand_ins
-from eval.mtbench.asking import cost_line, cost_of, grade, plan_of
+from eval.mtbench.asking import budget_of, cost_line, cost_of, grade, plan_of
 from eval.mtbench.asks import PARAMETERS, Item, Plan
 from eval.mtbench.ending import exit_code, print_json
 from eval.mtbench.export import fastchat_judgments
@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
     check(args)
     if args.verify_judgments is not None:
         return verify(args)
+    budget_of(args)  # a price that is not known is the user's to know before an hour of generating
     started = datetime.now(UTC)
     service = None
     if not (args.replay or args.dry_run):

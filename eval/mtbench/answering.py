@@ -47,25 +47,32 @@ def answers_of(args: argparse.Namespace, protocol: Protocol) -> tuple[list[Answe
 
 
 def answers_or_stand_ins(args: argparse.Namespace, protocol: Protocol) -> tuple[list[Answer], list[str]]:
-    """For an estimate: the answers there are, or where a model has yet to give them, as long as they may get.
+    """For an estimate: the answers there are, and for those a model has yet to give, texts as long as they may get.
 
     The second value says so.
     """
-    if args.answers or args.model is None or _made_at(args, protocol).is_file():
-        return answers_of(argparse.Namespace(**{**vars(args), "replay": True}), protocol)[0], []
+    if args.model is None:
+        return answers_of(args, protocol)[0], []
+    path = _made_at(args, protocol)
+    given = read_answers(path) if path.is_file() else []
+    there = {(answer.question_id, answer.choice) for answer in given}
     longest = "word " * args.max_tokens
-    answers = [
+    awaited = [
         Answer(
             question_id=question.question_id,
-            model=str(args.model),
+            model=given[0].model if given else str(args.model),
             choice=choice,
             turns=(longest,) * len(question.turns),
             endings=(_WHOLE,) * len(question.turns),
         )
         for question in protocol.questions
         for choice in range(args.choices)
+        if (question.question_id, choice) not in there
     ]
-    return answers, [f"no answers yet: each is counted as {args.max_tokens} words, as long as it may get"]
+    note = (
+        f"{len(awaited)} answers are not there yet: each is counted as {args.max_tokens} words, as long as it may get"
+    )
+    return [*given, *awaited], [note] if awaited else []
 
 
 def _made_at(args: argparse.Namespace, protocol: Protocol) -> Path:

@@ -20,7 +20,7 @@ from eval.mtbench.protocol import Protocol
 from eval.mtbench.service import Service
 from eval.mtbench.session import Asking, Graded, judge
 
-__all__ = ["cost_line", "cost_of", "grade", "plan_of"]
+__all__ = ["budget_of", "cost_line", "cost_of", "grade", "plan_of"]
 
 
 def plan_of(args: argparse.Namespace, protocol: Protocol) -> Plan:
@@ -46,6 +46,16 @@ def grade(args: argparse.Namespace, service: Service | None, plan: Plan, items: 
     return graded
 
 
+def budget_of(args: argparse.Namespace) -> Budget | None:
+    """What ``--max-cost`` sets; BadRequest where the price it is to watch is not known."""
+    if args.max_cost is None:
+        return None
+    price = _price(args)
+    if price is None:
+        raise BadRequest(f"--max-cost: the price of {args.judge} is not known; give --prices FILE that has it")
+    return Budget(args.max_cost, price, batch=args.batch_api)
+
+
 def _price(args: argparse.Namespace) -> Price | None:
     return price_of(args.judge) if args.prices is None else price_of(args.judge, args.prices)
 
@@ -56,13 +66,8 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _asking(args: argparse.Namespace, service: Service, cache: ReplyCache) -> Asking:
-    """How requests are put to ``service``; BadRequest where ``--max-cost`` is to watch a price that is not known."""
-    budget = None
-    if args.max_cost is not None:
-        price = _price(args)
-        if price is None:
-            raise BadRequest(f"--max-cost: the price of {args.judge} is not known; give --prices FILE that has it")
-        budget = Budget(args.max_cost, price)
+    """How requests are put to ``service``."""
+    budget = budget_of(args)
 
     def ask(asks: Sequence[Ask]) -> Asked:
         with progress_bar(quiet=args.quiet) as bar:
@@ -74,6 +79,7 @@ def _asking(args: argparse.Namespace, service: Service, cache: ReplyCache) -> As
                     asks,
                     cache=cache,
                     service=service,
+                    budget=budget,
                     say=lambda line: say(line, quiet=args.quiet),
                     progress=lambda reply: bar.advance(task),
                 )

@@ -43,7 +43,7 @@ def check(args: argparse.Namespace) -> None:
             raise BadRequest(f"--{word} {getattr(args, name)} is too small; give {least} or more")
     if not 0 <= args.min_coverage <= 1:
         raise BadRequest(f"--min-coverage {args.min_coverage:g} is no share; give 0 to 1, such as 0.95")
-    if args.max_cost is not None and args.max_cost <= 0:
+    if args.max_cost is not None and not args.max_cost > 0:
         raise BadRequest(f"--max-cost {args.max_cost:g} allows nothing; give US dollars above 0")
     modes = {"--replay": args.replay, "--dry-run": args.dry_run, "--verify-judgments": args.verify_judgments}
     if len(given := [word for word, value in modes.items() if value]) > 1:
@@ -56,8 +56,10 @@ def check(args: argparse.Namespace) -> None:
         raise BadRequest("--adapter and --conv-template go with a model that answers; give --model M as well")
     if args.fastchat_compat and args.harden:
         raise BadRequest("--fastchat-compat sends answers as they are, --harden does not; give one of the two")
-    if args.max_cost is not None and args.batch_api:
-        raise BadRequest("--max-cost watches single requests, a batch is sent whole; look at --dry-run, then give one")
+
+    for path in (*(args.answers or ()), args.calibrate, args.verify_judgments, args.prices):
+        if path is not None and not path.is_file():
+            raise BadRequest(f"{str(path)!r} is no file; give one that is there")
 
 
 def _judge_words(made: Parser) -> None:

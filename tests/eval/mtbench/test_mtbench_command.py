@@ -184,6 +184,11 @@ def test_a_dry_run_asks_nobody_and_writes_nothing(
     assert told["calls"] == 8 and 0 < told["low_usd"] < told["high_usd"]
     assert main(words("--dry-run", "--judge", "some-model")) == 0
     assert json.loads(capsys.readouterr().out)["low_usd"] is None
+    argv = words("--dry-run", "--max-tokens", "300", "--model", "some/model")
+    del argv[argv.index("--answers") : argv.index("--limit")]
+    assert main(argv) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["calls"] == 8 and "4 answers are not there yet" in told["notes"][0]
     assert judge_server.seen == [] and not (tmp_path / "out").exists()
 
 
@@ -306,6 +311,8 @@ def test_our_own_judgments_are_read_back_as_fastchat_s(
         (["--repeats", "0"], "--repeats 0"),
         (["--min-coverage", "95"], "--min-coverage"),
         (["--max-cost", "0"], "--max-cost"),
+        (["--max-cost", "nan"], "--max-cost"),
+        (["--prices", "/nowhere.json"], "is no file"),
         (["--max-cost", "1", "--judge", "unpriced"], "--prices FILE"),
         (["--choices", "2"], "--choices 2"),
         (["--nonsense"], "--nonsense"),
