@@ -2,9 +2,8 @@
 
 PEFT asks for a method by a member of the enum ``PeftType``: ``register_peft_method`` refuses any other name, its
 mappings are keyed by members, and its code reads ``peft_type.value``. An enum that has members cannot be subclassed, so
-a member is added to the very class: the four places where the enum machinery looks for one, in Python 3.11 to 3.14. It
-is a member like the others then: ``PeftType("SPARSEGRAD")``, iteration, str, JSON, hash, identity after pickle and
-deepcopy.
+a member is added to the very class, in the four places where the enum machinery looks for one. It is a member like the
+others then: ``PeftType("SPARSEGRAD")``, iteration, str, JSON, hash, identity after pickle and deepcopy.
 """
 
 from __future__ import annotations

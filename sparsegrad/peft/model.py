@@ -120,8 +120,6 @@ class SparseGradModel(BaseTuner):
             target.update_layer(adapter_name, support, peft_config)
             return
         layer = SparseGradTunerLinear(target, adapter_name, support, peft_config)
-        if adapter_name not in self.active_adapters:
-            layer.requires_grad_(False)  # a further adapter trains once it is made active
         self._replace_module(parent, target_name, layer, target)
 
     def _cast_adapter_dtype(self, adapter_name: str, autocast_adapter_dtype: bool = True) -> None:

@@ -131,13 +131,9 @@ class Drawn:
             return Support(u=u, v=v, indices=torch.zeros(entries, dtype=torch.int32, device=weight.device))
         digest = hashlib.sha256(f"{self.config.seed}/{name}".encode()).digest()
         chance = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
-        return Support(
-            u=orthonormal_rows(cols, inner, chance).to(weight),
-            v=orthonormal_rows(rows, out, chance).to(weight),
-            indices=torch.randperm(rows * cols, generator=chance)[:entries]
-            .sort()
-            .values.to(weight.device, torch.int32),
-        )
+        u, v = orthonormal_rows(cols, inner, chance).to(weight), orthonormal_rows(rows, out, chance).to(weight)
+        places = torch.randperm(rows * cols, generator=chance)[:entries].sort().values
+        return Support(u=u, v=v, indices=places.to(weight.device, torch.int32))
 
 
 def orthonormal_rows(count: int, size: int, chance: torch.Generator) -> Tensor:

@@ -42,6 +42,7 @@ FULL: dict[str, Any] = {
 def test_the_kind_is_a_member_like_the_others():
     kind: Any = PeftType["SPARSEGRAD"]
     assert kind is SPARSEGRAD is PeftType("SPARSEGRAD") is PeftType["SPARSEGRAD"] is list(PeftType)[-1]
+    assert "SPARSEGRAD" in vars(PeftType) and "SPARSEGRAD" in PeftType.__members__
     assert kind == "SPARSEGRAD" and kind.value == kind.name == "SPARSEGRAD" and isinstance(kind, PeftType)
     assert hash(kind) == hash("SPARSEGRAD") and "SPARSEGRAD" in list(PeftType)
     for print_it in (str, repr, "{}".format, json.dumps, lambda member: member.lower()):

@@ -247,3 +247,17 @@ def test_compiled_without_a_break():
     torch.testing.assert_close(compiled(x), y)
     compiled(x).sum().backward()
     torch.testing.assert_close(values.grad, told)
+
+
+def test_a_draw_is_by_seed_and_by_the_layers_name():
+    def drawn(seed: int) -> list[tuple[torch.Tensor, ...]]:
+        net = nn.Sequential(nn.Linear(12, 12), nn.Linear(12, 12))
+        model = get_peft_model(net, SparseGradConfig(target_modules=["0", "1"], kept=20, core=(6, 6), seed=seed))
+        parts = ("sparsegrad_u", "sparsegrad_v", "sparsegrad_indices")
+        layers = [module for module in model.modules() if isinstance(module, SparseGradTunerLinear)]
+        return [tuple(getattr(layer, part)["default"] for part in parts) for layer in layers]
+
+    first, again, other = drawn(0), drawn(0), drawn(1)
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    for one, two in [(first[0], first[1]), (first[0], other[0])]:
+        assert not any(torch.equal(a, b) for a, b in zip(one, two, strict=True))

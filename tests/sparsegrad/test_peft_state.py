@@ -61,7 +61,9 @@ def test_the_base_models_state_goes_out_and_in_by_its_own_names(arch):
 def test_layers_injected_without_a_peft_model(bert):
     model, batch = bert.model(), bert.batch()
     told = get_peft_model_state_dict(adapted(bert.model()))
-    inject_adapter_in_model(SparseGradConfig(kept=0.1), model, low_cpu_mem_usage=True)
+    # What will be loaded over is not drawn, and bases are not asked for.
+    inject_adapter_in_model(SparseGradConfig(kept=0.1, bases="not read"), model, low_cpu_mem_usage=True)
+    assert not any(layer.sparsegrad_u["default"].any() for layer in layers_of(model).values())
     assert "meta" in {p.device.type for p in model.parameters()}
     result: Any = set_peft_model_state_dict(model, told, low_cpu_mem_usage=True)
     assert not result.unexpected_keys and "meta" not in {p.device.type for p in model.parameters()}
@@ -91,6 +93,9 @@ def test_injection_by_the_names_of_a_state(bert):
 def test_half_precision_models(dtype, architectures, tmp_path):
     llama = architectures["llama"]
     model, batch = adapted(llama.model(dtype=dtype)), llama.batch()
+    with torch.no_grad():  # what fp32 holds and the model's dtype does not
+        for layer in layers_of(model).values():
+            layer.sparsegrad_values["default"].add_(1e-5)
     model(**batch).loss.backward()
     model.save_pretrained(tmp_path)
     tensors = load_file(tmp_path / "adapter_model.safetensors")
