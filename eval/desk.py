@@ -60,6 +60,9 @@ class Desk:
         ended: their checkpoints stay.
         """
         cells = list(dict.fromkeys(cells))
+        for cell in cells:
+            # Here, before there are threads: libraries are kept quiet by redirecting the whole process's streams.
+            self.fingerprints(cell.subject)
         with ThreadPoolExecutor(self.workers) as pool:
             futures = {pool.submit(self._one, cell): cell for cell in cells}
             try:

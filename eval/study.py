@@ -14,9 +14,10 @@ from bench.models import ModelSource, max_positions
 from bench.record import Record, Status
 from bench.request import DTYPES
 from bench.tasks import TASKS
-from eval.budget import equal_rank
+from eval.budget import entries_and_sides, equal_rank
 from eval.cell import Cell, ScoredOn, Subject
 from eval.protocol import PAPER_SETTINGS, Protocol
+from sparsegrad import SparseGradError
 from sparsegrad.methods import METHODS
 
 __all__ = ["TRIAL_SEED", "Study", "choose"]
@@ -84,13 +85,17 @@ class Study:
 
     @cached_property
     def source(self) -> ModelSource:
-        """The model; BadRequest where it cannot be had, is no encoder or holds fewer tokens than asked."""
+        """The model; BadRequest where it cannot be had, is no encoder, or is smaller than what is asked of it."""
         source = self._subject(self.tasks[0], self.seed).source()
         if source.causal:
             raise BadRequest(f"--model {self.model} is a decoder; eval.glue fine-tunes encoders: give one of those")
         most = max_positions(source.config)
         if most is not None and self.protocol.max_length > most:
             raise BadRequest(f"--max-length {self.protocol.max_length} is more than {source.name} holds; give {most}")
+        try:
+            entries_and_sides(source, self.kept)
+        except SparseGradError as error:
+            raise BadRequest(f"--kept {self.kept}: {error}") from None
         return source
 
     @cached_property

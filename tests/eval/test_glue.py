@@ -1,0 +1,208 @@
+"""python -m eval.glue from end to end, on a model small enough to wait for: what it prints, keeps and refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.errors import BadRequest
+from bench.record import Status
+from bench.store import Store
+from eval.glue import default_methods, main
+from eval.study import TRIAL_SEED
+from sparsegrad.methods import METHODS
+
+ROOT = Path(__file__).resolve().parents[2]
+METHODS_HERE = ("full", "lora")
+
+
+@pytest.fixture
+def words(tiny_encoder, tiny_glue, tmp_path):
+    """words(...): a command line of short runs, with more words after it."""
+
+    def make(*more: object, task="sst2", methods=METHODS_HERE, seeds=2, steps=6, out=tmp_path / "out"):
+        shape = ["--model", tiny_encoder, "--random-weights", "--data-dir", tiny_glue, "--task", task]
+        short = ["--steps", steps, "--batch-size", 8, "--max-length", 16, "--calibration-steps", 2, "--kept", 0.05]
+        rest = ["--methods", *methods, "--seeds", seeds, "--out", out, "--quiet", *more]
+        return [str(word) for word in (*shape, *short, *rest)]
+
+    return make
+
+
+def told(capsys, argv):
+    """Exit code, the JSON on stdout, stderr."""
+    code = main([*argv, "--json"])
+    streams = capsys.readouterr()
+    return code, json.loads(streams.out), streams.err
+
+
+def start(argv):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "eval.glue", *argv]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=-1, text=True)
+
+
+def test_a_table_with_paired_differences_and_a_rerun_that_does_nothing(words, tmp_path, capsys):
+    methods = ("full", "lora", "sparsegrad-planned")
+    argv = words(methods=methods)
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    for name in (*methods, "difference to full", "lower bound", "~", "±"):
+        assert name in out
+    records, damaged = Store(tmp_path / "out").read_all("glue")
+    assert len(records) == 6 and not damaged
+    assert not list((tmp_path / "out" / "unfinished").glob("*"))
+    assert {record.seed for record in records} == {0, 1}
+    before = sorted((tmp_path / "out").rglob("*.json"))
+    code, result, _ = told(capsys, argv)
+    assert code == 0 and sorted((tmp_path / "out").rglob("*.json")) == before
+    rows = {row["method"]: row for row in result["rows"]}
+    assert rows["full"]["difference"] is None
+    for record in records:
+        scores = rows[record.config["method"]]["headline"]["by_seed"]
+        assert record.result["splits"]["validation"]["headline"] in scores
+    gap = [a - b for a, b in zip(*(rows[m]["headline"]["by_seed"] for m in ("lora", "full")), strict=True)]
+    assert rows["lora"]["difference"]["by_seed"] == pytest.approx(gap)
+    assert rows["sparsegrad-planned"]["calibration_s"] > 0 == rows["lora"]["calibration_s"]
+    main([argument for argument in argv if argument != "--quiet"])
+    assert "nothing left to do, all 6 runs have records" in capsys.readouterr().err
+
+
+def test_rates_are_chosen_on_held_out_examples_by_as_many_trials_each(words, tmp_path, capsys):
+    code, result, _ = told(capsys, words("--lr", 1e-6, 1e-2, seeds=1, steps=20, task="stsb"))
+    assert code == 0 and result["trials_each"] == 2
+    records, _ = Store(tmp_path / "out").read_all("glue")
+    trials = [record for record in records if record.config["scored_on"] == "held out"]
+    assert len(trials) == 4 and len(records) == 6
+    assert {record.seed for record in trials} == {TRIAL_SEED}
+    for row in result["rows"]:
+        scores = {t["lr"]: t["score"] for t in result["trials"] if t["method"] == row["method"]}
+        assert len(scores) == 2 and scores[row["lr"]] == max(scores.values())
+    reported = [record for record in records if record.config["scored_on"] == "reported"]
+    assert {(r.config["method"], r.config["lr"]) for r in reported} == {(r["method"], r["lr"]) for r in result["rows"]}
+
+
+def test_a_failing_method_is_a_row_and_the_others_go_on(words, tmp_path, capsys):
+    """A rate so high that the loss is no number: recorded with its reason, exit 1, and how to run it again."""
+    argv = words("--lr", 1e20, methods=("full", "lora"), seeds=1, steps=20)
+    code, result, err = told(capsys, argv)
+    assert code == 1 and "2 of 2 runs failed" in err and "python -m eval.glue" in err
+    assert [row["status"] for row in result["rows"]] == ["error", "error"]
+    assert all("--lr" in row["failures"][0]["reason"] for row in result["rows"])
+    main(argv)
+    assert "error: LossNotFinite" in capsys.readouterr().out
+    records, _ = Store(tmp_path / "out").read_all("glue")
+    assert len(records) == 4 and {record.status for record in records} == {Status.ERROR}
+
+
+@pytest.mark.slow
+def test_killed_it_goes_on_and_ends_as_if_it_had_not_been(words, tmp_path, capsys):
+    """kill -9 of command and runs at whatever they are at, twice; the figures are those of a run left alone."""
+    argv = words(steps=60, seeds=2, task="stsb")
+    for wanted in (1, 3):
+        process = start(argv)
+        deadline = time.monotonic() + 120
+        while _records(tmp_path / "out") < wanted and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert wanted <= _records(tmp_path / "out") <= 4
+    code, resumed, _ = told(capsys, argv)
+    alone_code, alone, _ = told(capsys, words(steps=60, seeds=2, task="stsb", out=tmp_path / "alone"))
+    assert code == alone_code == 0 and _records(tmp_path / "out") == 4
+    for row, other in zip(resumed["rows"], alone["rows"], strict=True):
+        for name in ("headline", "difference", "verdict", "steps", "records"):
+            assert row[name] == other[name]
+
+
+def _records(folder: Path) -> int:
+    return len(list((folder / "glue").glob("*.json")))
+
+
+@pytest.mark.slow
+def test_two_commands_at_once_train_no_run_twice(words, tmp_path, capsys):
+    """With two workers each: a run that one is at is waited for by the other."""
+    argv = words("--workers", 2, "--json", seeds=2)
+    both = [start(argv) for _ in range(2)]
+    printed = [process.communicate(timeout=240) for process in both]
+    assert [(process.returncode, err) for process, (_, err) in zip(both, printed, strict=True)] == [(0, "")] * 2
+    assert _records(tmp_path / "out") == 4
+    first, second = (json.loads(out)["rows"] for out, _ in printed)
+    assert first == second
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_its_runs_and_says_how_to_go_on(words, tmp_path):
+    process = start(words(steps=100_000, seeds=1))
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out" / "unfinished").glob("*/checkpoint-*")) and time.monotonic() < deadline:
+        if list((tmp_path / "out" / "unfinished").glob("*")):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "goes on where it stopped" in err and "Traceback" not in err
+    records, _ = Store(tmp_path / "out").read_all("glue")
+    assert all(record.status is Status.INTERRUPTED for record in records)
+
+
+def test_a_dry_run_trains_nothing(words, tmp_path, capsys):
+    assert main([*words("--lr", 1e-4, 1e-3), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("to be run") == 4 and out.count("to be chosen") == 2
+    assert _records(tmp_path / "out") == 0
+
+
+def test_equal_budget_chooses_the_rank_of_as_many_parameters(words, tmp_path, capsys):
+    """5% of 16 x 32 is 26 entries a layer, and a rank costs 48: one; a half is 256, rank 5."""
+    assert told(capsys, words("--budget", "params", "--dry-run", seeds=1))[0] == 0
+    for kept, rank in ((0.05, 1), (0.5, 5)):
+        argv = words("--budget", "params", "--kept", kept, seeds=1, methods=("lora",), out=tmp_path / str(kept))
+        _, result, _ = told(capsys, argv)
+        assert result["rows"][0]["lora_rank"] == rank
+
+
+def test_every_mathematics_is_compared_once_by_default():
+    chosen = default_methods()
+    assert {"full", "lora", "meprop"} <= set(chosen)
+    assert all(METHODS[name].trains for name in chosen)
+    mathematics = [METHODS[name].same_as or name for name in chosen]
+    assert len(set(mathematics)) == len(mathematics)
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--task", "squad"], "unknown task 'squad'"),
+        (["--methods", "frozen"], "trains nothing"),
+        (["--methods", "nope"], "unknown method 'nope'"),
+        (["--reference", "meprop"], "--reference meprop is not compared"),
+        (["--lr", "0"], "--lr 0.0"),
+        (["--lr", "nan"], "--lr nan"),
+        (["--seeds", "0"], "--seeds 0"),
+        (["--seed", "1000000"], "--seed 1000000"),
+        (["--lora-rank", "3", "--budget", "params"], "leave out --lora-rank 3"),
+        (["--margin", "-1"], "--margin -1"),
+        (["--workers", "0"], "--workers 0"),
+        (["--epochs", "3"], "not both"),
+        (["--protocol", "paper", "--steps", "3"], "--batch-size N"),
+        (["--max-length", "64"], "more than tiny holds"),
+        (["--model", "llama-2-7b"], "is a decoder"),
+        (["--data-dir", "/nowhere"], "is no folder"),
+        (["--kept", "0"], "kept"),
+        (["--surprise"], "--help"),
+    ],
+)
+def test_a_wrong_request_is_one_line(words, more, told):
+    argv = words()
+    if "paper" in more:
+        at = argv.index("--batch-size")
+        del argv[at : at + 2]
+    with pytest.raises((BadRequest, ValueError)) as refused:
+        main([*argv, *more])
+    assert told in str(refused.value) and "\n" not in str(refused.value)
