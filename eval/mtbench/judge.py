@@ -14,7 +14,7 @@ from eval.mtbench.limits import Patience
 from eval.mtbench.preflight import what_to_set
 from eval.mtbench.service import Service
 
-__all__ = ["Asked", "ask_all", "known", "split"]
+__all__ = ["Asked", "Progress", "ask_all", "final_reply", "known", "split"]
 
 Progress = Callable[[Reply], None]
 
@@ -79,12 +79,17 @@ def split(asks: Iterable[Ask], cache: ReplyCache, service: Service) -> tuple[lis
     """What has its final reply, with it, and what is to be asked; each key once."""
     done, waiting = [], []
     for ask in {ask.key: ask for ask in asks}.values():
-        reply = cache.get(ask.key)
-        if reply is not None and reply.final and _is_from(reply, service):
+        if (reply := final_reply(ask.key, cache, service)) is not None:
             done.append((ask, reply))
         else:
             waiting.append(ask)
     return done, waiting
+
+
+def final_reply(key: str, cache: ReplyCache, service: Service) -> Reply | None:
+    """The reply that makes asking this service unnecessary."""
+    reply = cache.get(key)
+    return reply if reply is not None and reply.final and _is_from(reply, service) else None
 
 
 def _is_from(reply: Reply, service: Service) -> bool:

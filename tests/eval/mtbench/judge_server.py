@@ -97,15 +97,20 @@ def raw(content: bytes, *, code: int = 200, kind: str = "application/json", clai
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
 
+def _good_body(seen: Seen) -> bytes:
+    is_chat = isinstance(seen.body, dict) and "messages" in seen.body
+    return json.dumps(completion_of(seen.body) if is_chat else {"id": "file-of-nobody", "status": "completed"}).encode()
+
+
 def torn(handler: Handler, seen: Seen) -> None:
     """Half of a good body, and the connection closed before the rest."""
-    whole = json.dumps(completion_of(seen.body)).encode()
+    whole = _good_body(seen)
     handler.send_bytes(200, whole[: len(whole) // 2], "application/json", {}, len(whole))
 
 
 def torn_quietly(handler: Handler, seen: Seen) -> None:
     """Half of a good body, with a Content-Length that hides it."""
-    whole = json.dumps(completion_of(seen.body)).encode()
+    whole = _good_body(seen)
     handler.send_bytes(200, whole[: len(whole) // 2], "application/json", {}, None)
 
 
