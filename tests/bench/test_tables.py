@@ -201,8 +201,8 @@ peak: tracked peak of live tensor storages (no GPU: not CUDA memory, not the pro
 
 
 def test_one_round_is_unbounded_and_says_so() -> None:
-    single = {"samples_ms": [200.0], "ratio_to_full": between(1.0, 0.0, None, 1)}
-    value = result({**FULL, **single}, aa=between(1.01, 0.0, None, 1))
+    single = {**FULL, "samples_ms": [200.0], "ratio_to_full": between(1.0, 0.0, None, 1)}
+    value = result(single, aa=between(1.01, 0.0, None, 1))
     assert printed(value, title="one") == ONE_ROUND.rstrip("\n")
 
 
@@ -233,8 +233,7 @@ def test_no_figure_is_cut_however_narrow_the_terminal(width: int) -> None:
 
 def test_brackets_of_a_title_or_a_reason_are_text() -> None:
     """rich reads [red] as a colour where it is let."""
-    failed = row("full", status="error", reason="KeyError: [red]x[/red]")
-    text = printed(result(failed), title="[bold]model")
+    text = printed(result(row("full", status="error", reason="KeyError: [red]x[/red]")), title="[bold]model")
     assert text.startswith("[bold]model") and "KeyError: [red]x[/red]" in text
 
 
