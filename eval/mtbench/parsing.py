@@ -19,8 +19,9 @@ __all__ = ["HIGHEST", "LOWEST", "Outcome", "Verdict", "read_reply", "read_score"
 LOWEST, HIGHEST = 1.0, 10.0
 
 _RATING = re.compile(r"\[\[\s*(-?[0-9]+(?:\.[0-9]*)?)\s*\]\]")
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
-_BLOCK_QUOTE = re.compile(r" {0,3}>")
+# At any indentation: a judge's lists carry both.
+_FENCE = re.compile(r"[ \t]*(`{3,}|~{3,})(.*)")
+_BLOCK_QUOTE = re.compile(r"[ \t]*>")
 _QUOTATION_MARK = re.compile("[\"'`«»\u2018-\u201f]")
 # Characters around a rating that must agree with the answer, beyond the rating itself, to call it copied from there.
 # The common "Rating: [[7]]" agrees in 8; a judge's own sentence does not agree in 24 by chance.

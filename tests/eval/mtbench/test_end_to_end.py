@@ -18,6 +18,7 @@ import pytest
 
 from eval.mtbench.questions import read_questions
 from tests.eval.mtbench.chat_models import save_rambler, save_rater
+from tests.eval.mtbench.judge_server import JudgeServer
 
 OFFLINE = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "OPENAI_API_KEY": "EMPTY"}
 _PATIENCE_S = 120
@@ -64,6 +65,31 @@ def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path) -> None
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)
     pytest.fail(f"transformers serve did not start: {log.read_text()}")
+
+
+@pytest.mark.slow
+def test_killed_twice_it_asks_again_for_no_more_than_was_in_flight(
+    judge_server: JudgeServer, judge_key: str, shared_data: Path, tmp_path: Path
+) -> None:
+    """160 judgments, kill -9 after some 40 and some 90."""
+    judge_server.delay_s = 0.05
+    folder = shared_data / "mtbench"
+    words = ["--judge-base-url", judge_server.url, "--data-dir", str(folder), "--concurrency", "4", "--json"]
+    words += ["--answers", str(folder / "model_answer" / "gpt-3.5-turbo.jsonl"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "eval.mtbench", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for enough in (40, 90):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while len(judge_server.asked) < enough:
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    done = subprocess.run(command, env=environment, capture_output=True, check=True)
+    (model,) = json.loads(done.stdout)["models"]
+    assert (model["scored"], model["attempted"]) == (160, 160)
+    # Three preflights; twice four requests that nobody was left to hear.
+    assert 160 <= len(judge_server.asked) - 3 <= 160 + 2 * 4
 
 
 def run(*words: str) -> subprocess.CompletedProcess[bytes]:
