@@ -12,7 +12,8 @@ from eval.mtbench.batch_book import FILE, Book, Entry
 from eval.mtbench.budget import Budget
 from eval.mtbench.cache import ReplyCache
 from eval.mtbench.exchange import Exchange, adapted, failed, reply_of
-from eval.mtbench.faults import Fault, Meaning, fault_of_status
+from eval.mtbench.faults import LONGEST_DETAIL, Fault, Meaning, fault_of_status
+from eval.mtbench.hostile import one_line
 from eval.mtbench.items import Ask, Reply
 from eval.mtbench.judge import Asked, Progress, final_reply, known, split
 from eval.mtbench.limits import Patience
@@ -174,7 +175,7 @@ def _answer(ask: Ask, line: Mapping[str, Any], sent: Mapping[str, Any], host: st
     response, error = line.get("response"), line.get("error")
     if not isinstance(response, dict):
         told = error.get("message") if isinstance(error, dict) else None
-        return Fault(meaning=Meaning.GIVE_UP, detail=str(told or otherwise)[:300])
+        return Fault(meaning=Meaning.GIVE_UP, detail=one_line(str(told or otherwise), LONGEST_DETAIL))
     status, body, request_id = (response.get(name) for name in ("status_code", "body", "request_id"))
     if isinstance(status, int) and status >= 400:
         return fault_of_status(status, body, {}, sent, now_s=0.0)
@@ -191,4 +192,4 @@ def _refusal(batch: Mapping[str, Any]) -> str | None:
     errors = batch.get("errors")
     data = errors.get("data") if isinstance(errors, dict) else None
     first = data[0] if isinstance(data, list) and data and isinstance(data[0], dict) else {}
-    return " ".join(str(first.get("message") or "no reason was given").split())[:300]
+    return one_line(str(first.get("message") or "no reason was given"), LONGEST_DETAIL)

@@ -31,6 +31,8 @@ class Exchange:
     budget: Budget | None = None
     requests: int = 0
     """Chat completions sent so far, by all asks."""
+    unanswered: int = 0
+    """Asks in a row that all patience was spent on."""
 
     def __post_init__(self) -> None:
         self.gate = Gate(self.patience)
@@ -53,6 +55,8 @@ class Exchange:
                 return replace(told, adapted=changes)
 
         result = await self.persist(once)
+        is_silence = isinstance(result, Fault) and result.meaning in (Meaning.RETRY, Meaning.RATE_LIMIT)
+        self.unanswered = self.unanswered + 1 if is_silence else 0
         if isinstance(result, Fault):
             if result.stops:
                 return result

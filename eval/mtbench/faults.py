@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Fault", "Meaning", "fault_of_status", "retry_after_s"]
+from eval.mtbench.hostile import one_line
+
+__all__ = ["LONGEST_DETAIL", "Fault", "Meaning", "fault_of_status", "retry_after_s"]
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+_KEY = frozenset({"invalid_api_key", "account_deactivated"})
 _FILTER = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 _NO_MODEL = frozenset({"model_not_found", "model_not_available", "model_deprecated", "DeploymentNotFound"})
 # 400s that name max_tokens but are about this one request, which another name for the parameter would not shorten.
 _ABOUT_LENGTH = re.compile(r"context.{0,10}(length|window)|too (large|long)|maximum|at most", re.IGNORECASE)
 # Chat completions' way to say that the limit was used up before there was any text.
 _CUT_BEFORE_TEXT = re.compile(r"could not finish the message because max_tokens", re.IGNORECASE)
-_LONGEST_DETAIL = 300
+LONGEST_DETAIL = 300
+"""Characters of a service's message that are told."""
 
 
 class Meaning(StrEnum):
@@ -69,7 +73,7 @@ def fault_of_status(
     error = error if isinstance(error, dict) else {"message": error}
     message = told if isinstance(told := error.get("message"), str) else ""
     codes = {value for name in ("code", "type") if isinstance(value := error.get(name), str)}
-    detail = _one_line(f"HTTP {status}: {message}" if message else f"HTTP {status}")
+    detail = one_line(f"HTTP {status}: {message}" if message else f"HTTP {status}", LONGEST_DETAIL)
     after_s = retry_after_s(headers, now_s)
     if codes & _QUOTA:
         return Fault(meaning=Meaning.QUOTA, detail=detail)
@@ -77,7 +81,7 @@ def fault_of_status(
         return Fault(meaning=Meaning.FILTERED, detail=detail)
     if codes & _NO_MODEL or status in (404, 410):
         return Fault(meaning=Meaning.MODEL, detail=detail)
-    if status in (401, 403):
+    if codes & _KEY or status in (401, 403):
         return Fault(meaning=Meaning.KEY, detail=detail)
     if status == 429:
         return Fault(meaning=Meaning.RATE_LIMIT, detail=detail, after_s=after_s)
@@ -108,13 +112,6 @@ def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:
 
 def _named_parameter(param: object, message: str, sent: Mapping[str, Any]) -> str | None:
     """Which of the parameters sent a 400 is about: the one in its ``param`` field, else the first it mentions."""
-    if _ABOUT_LENGTH.search(message):
-        return None
-    if isinstance(param, str) and param in sent:
-        return param
     found = {name: match.start() for name in sent if (match := re.search(rf"(?<!\w){name}(?!\w)", message))}
-    return min(found, key=found.__getitem__) if found else None
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:_LONGEST_DETAIL]
+    named = param if isinstance(param, str) and param in sent else min(found, key=found.__getitem__, default=None)
+    return None if named is not None and named.startswith("max_") and _ABOUT_LENGTH.search(message) else named

@@ -105,14 +105,19 @@ class _Round:
         self._exchange = exchange
         self._cache = cache
         self._progress = progress
-        self._given_up = 0
 
     async def run(self, asks: Sequence[Ask], concurrency: int) -> None:
-        """Ask all; an exception of one worker ends the others."""
+        """Ask all; an exception of one worker (a full disk) ends the others and is raised."""
         queue = iter(asks)  # shared: each worker takes the next
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(asks))):
-                group.create_task(self._work(queue))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(concurrency, len(asks))):
+                    group.create_task(self._work(queue))
+        except ExceptionGroup as failures:
+            failure = failures.exceptions[0]
+        else:
+            return
+        raise failure
 
     async def _work(self, queue: Iterator[Ask]) -> None:
         while self.stopped is None and (ask := next(queue, None)) is not None:
@@ -124,8 +129,7 @@ class _Round:
 
     def _take(self, ask: Ask, reply: Reply) -> None:
         self._cache.put(ask, reply)
-        self._given_up = 0 if reply.final else self._given_up + 1
-        if self._given_up >= _GONE:
+        if self._exchange.unanswered >= _GONE:
             self._stop(f"the judge no longer answers ({reply.detail}): {_GONE} judgments in a row were given up")
         if self._progress is not None:
             self._progress(reply)

@@ -103,11 +103,12 @@ LOST = [acts.dropped, acts.torn, acts.torn_quietly, acts.status(500), acts.raw(a
         acts.status(429, Retry_After="0.001"), acts.raw(b"{}")]  # fmt: skip
 
 
-@pytest.mark.parametrize("act", LOST)
-@pytest.mark.parametrize("call", ["upload", "create", "retrieve"])
+# Of retrieve an empty object is no breakdown: a batch that has not ended.
+CALLS = [(call, act) for call in ("upload", "create", "retrieve") for act in LOST]
+
+
+@pytest.mark.parametrize(("call", "act"), CALLS[:-1])
 def test_each_call_survives_each_breakdown(call: str, act: acts.Act, desk: BatchDesk, tmp_path: Path) -> None:
-    if call == "retrieve" and act is LOST[-1]:
-        pytest.skip("an empty object is a batch that has not ended")
     desk.acts[call].extend([act, act])
     check_all(desk, tmp_path, go(desk, tmp_path, asks(3)), asks(3))
 

@@ -241,6 +241,35 @@ def test_a_service_that_is_gone_is_not_asked_a_hundred_times_over(judge_server: 
     assert asked.requests == 5 * 4
 
 
+def test_requests_that_no_retry_mends_are_no_sign_of_a_service_that_is_gone(
+    judge_server: JudgeServer, tmp_path: Path
+) -> None:
+    too_long = {"message": "This model's maximum context length is 8192 tokens.", "code": "context_length_exceeded"}
+    judge_server.misbehave(*[acts.status(400, too_long)] * 9)
+    asked = go(judge_server, tmp_path, asks(12), concurrency=1)
+    assert asked.stopped is None and asked.requests == 12
+    assert Counter(reply.failure for reply in asked.replies.values()) == {"transport": 9, None: 3}
+
+
+def test_a_message_of_the_service_cannot_steer_a_terminal(judge_server: JudgeServer, tmp_path: Path) -> None:
+    judge_server.misbehave(acts.status(400, {"message": "\x1b[2Jgone\n\u202e" + "x" * 9999}))
+    (ask,) = wanted = asks(1)
+    detail = go(judge_server, tmp_path, wanted).replies[ask.key].detail
+    assert detail.isprintable() and len(detail) <= 300 and "gone" in detail
+
+
+def test_a_full_disk_ends_the_run_as_what_it_is(
+    judge_server: JudgeServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: ReplyCache, ask: Ask, reply: Reply) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ReplyCache, "put", full)
+    with pytest.raises(OSError, match="No space left"):
+        go(judge_server, tmp_path, asks(20), concurrency=4)
+    assert len(judge_server.asked) <= 8
+
+
 FINAL = {
     "refused": (acts.verdict(text=None, refusal="I will not."), "refused"),
     "filtered": (acts.verdict(text=None, finish_reason="content_filter"), "filtered"),
@@ -332,6 +361,16 @@ def test_a_400_that_names_a_changed_parameter_again_is_given_up(judge_server: Ju
     (ask,) = wanted = asks(1)
     reply = go(judge_server, tmp_path, wanted).replies[ask.key]
     assert (reply.failure, reply.attempts) == ("transport", 2)
+
+
+def test_a_temperature_out_of_range_is_left_out_whatever_the_message_says(
+    judge_server: JudgeServer, tmp_path: Path
+) -> None:
+    message = "temperature must be at most 2 and at least 0.01, its maximum and minimum"
+    judge_server.misbehave(acts.status(400, {"message": message, "param": "temperature"}))
+    wanted = asks(1)
+    check_ratings(go(judge_server, tmp_path, wanted), wanted)
+    assert "temperature" not in judge_server.asked[-1].body
 
 
 def test_a_prompt_that_is_too_long_changes_no_parameter(judge_server: JudgeServer, tmp_path: Path) -> None:

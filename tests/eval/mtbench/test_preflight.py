@@ -52,6 +52,7 @@ def test_what_the_judge_does_not_take_is_known_before_the_first_judgment(
 
 REFUSALS = {
     "wrong key": (acts.status(401, {"message": "Incorrect API key provided"}), "set OPENAI_API_KEY"),
+    "wrong key by a 400": (acts.status(400, {"message": "not valid", "code": "invalid_api_key"}), "set OPENAI_API_KEY"),
     "forbidden": (acts.status(403, {"message": "Country not supported"}), "set OPENAI_API_KEY"),
     "retired": (
         acts.status(404, {"message": "The model `gpt-4` has been deprecated", "code": "model_not_found"}),
