@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
+import bench.hub
+from bench.hub import quiet
 from bench.workload import Workload
 from sparsegrad import Bases, calibrate
 from sparsegrad.methods import Method, Settings
+from tests.bench.small_models import CAUSAL, TEXTS, tiny_config
 from tests.bench.speed_run import COLA, Two, ended, start, words
 from tests.bench.speed_run import CONFIG as WITH_WORDS
 
@@ -84,3 +88,36 @@ def two(speed_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Two:
 def measured(two: Two, tmp_path: Path) -> Path:
     """A folder of records of one's own, in which everything is measured."""
     return shutil.copytree(two.out, tmp_path / "measured")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folders of small saved models with weights and without a tokenizer."""
+    made: dict[str, Path] = {}
+
+    def folder(kind: str) -> Path:
+        if kind not in made:
+            auto = AutoModelForCausalLM if kind in CAUSAL else AutoModelForSequenceClassification
+            made[kind] = tmp_path_factory.mktemp("models") / kind
+            with quiet():
+                auto.from_config(tiny_config(kind)).save_pretrained(made[kind])
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    """A data folder with 24 CoLA rows and 24 STS-B rows."""
+    for task, header in (("cola", "sentence"), ("stsb", "sentence1\tsentence2")):
+        rows = ["\t".join([text] * (1 + header.count("\t")) + [str(i % 2), str(i)]) for i, text in enumerate(TEXTS)]
+        (tmp_path / "glue" / task).mkdir(parents=True)
+        (tmp_path / "glue" / task / "train.tsv").write_text("\n".join([f"{header}\tlabel\tidx", *rows]))
+    return tmp_path / "glue"
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is away and its cache is empty, whatever this machine has."""
+    monkeypatch.setattr(bench.hub, "reachable", lambda: False)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda repo_id, name: None)
