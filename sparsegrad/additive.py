@@ -14,7 +14,7 @@ Legend: T tokens, I in, O out, A active tokens (nonzero rows of g), R x C the co
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,11 +22,24 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear
 
-from .core import Slices
 from .products import nonzero_rows, rows_of, scatter_rows
 
 
-def plain(x_TI: Tensor, w_OI: Tensor, bias_O: Tensor | None, core_RC: Tensor | None, slices: Slices | None) -> Tensor:
+class HasSlices(Protocol):
+    """Two slices of bases, orthonormal rows: ``core.Slices``, or whatever holds the like."""
+
+    @property
+    def u(self) -> Tensor:
+        """(c, in)."""
+
+    @property
+    def v(self) -> Tensor:
+        """(r, out)."""
+
+
+def plain(
+    x_TI: Tensor, w_OI: Tensor, bias_O: Tensor | None, core_RC: Tensor | None, slices: HasSlices | None
+) -> Tensor:
     """The formula itself in autograd's own operations: the reference, and what torch.compile is given."""
     y_TO = linear(x_TI, w_OI, bias_O)
     if core_RC is None or slices is None:
@@ -40,7 +53,13 @@ def frozen_linear(x_TI: Tensor, w_OI: Tensor, bias_O: Tensor | None, dtype: torc
 
 
 def frozen_plus_core(
-    x_TI: Tensor, core_RC: Tensor, w_OI: Tensor, bias_O: Tensor | None, slices: Slices, dtype: torch.dtype, adds: bool
+    x_TI: Tensor,
+    core_RC: Tensor,
+    w_OI: Tensor,
+    bias_O: Tensor | None,
+    slices: HasSlices,
+    dtype: torch.dtype,
+    adds: bool,
 ) -> Tensor:
     """y (T, out) of x (T, in); ``adds`` False where W carries the core already. Products in ``dtype``."""
     return _apply(x_TI, core_RC, w_OI, bias_O, slices, dtype, adds)
@@ -54,7 +73,7 @@ class _FrozenPlusCore(Function):
         core_RC: Tensor | None,
         w_OI: Tensor,
         bias_O: Tensor | None,
-        slices: Slices | None,
+        slices: HasSlices | None,
         dtype: torch.dtype,
         adds: bool,
     ) -> Tensor:
@@ -77,7 +96,7 @@ class _FrozenPlusCore(Function):
     @once_differentiable
     def backward(ctx: Any, g_TO: Tensor) -> tuple[Tensor | None, ...]:
         w_OI, xc_TC, core_RC = ctx.saved_tensors
-        slices: Slices | None = ctx.slices
+        slices: HasSlices | None = ctx.slices
         dx_TI = dcore_RC = gr_AR = None
         rows_A = nonzero_rows(g_TO)
         g_AO = rows_of(g_TO, rows_A)

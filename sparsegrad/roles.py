@@ -79,7 +79,7 @@ def find_targets(model: nn.Module, *, targets: str | None = None, every: int = 1
     if not chosen:
         raise NoTargets(_nothing_found(linears, targets))
     for name in chosen:
-        _check_weight(name, linears[name], owners)
+        check_weight(name, linears[name], owners)
     suffixes = Counter(suffix for _, suffix in {(_split(n)[0], _split(n)[2]) for n in chosen})
     found = []
     for name in chosen:
@@ -123,16 +123,22 @@ def _by_pattern(linears: dict[str, nn.Module], targets: str) -> list[str]:
     return [name for name in linears if pattern.search(name)]
 
 
-def _check_weight(name: str, module: nn.Module, owners: list[tuple[str, nn.Parameter]]) -> None:
+def check_weight(
+    name: str, module: nn.Module, owners: list[tuple[str, nn.Parameter]], *, word: str = "targets="
+) -> None:
+    """SparseGradError where a linear's weight cannot be tuned: quantised, or tied to another.
+
+    ``owners``: ``model.named_parameters(remove_duplicate=False)``; ``word``: the option by which to leave it out.
+    """
     weight = module.weight
     if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
         raise SparseGradError(
             f"{name} holds {getattr(weight, 'dtype', type(weight))} weights (quantised): SparseGrad "
-            "trains floating-point weights; load the model unquantised or leave this layer out with targets="
+            f"trains floating-point weights; load the model unquantised or leave this layer out with {word}"
         )
     twins = [other for other, p in owners if p is weight and other != f"{name}.weight"]
     if twins:
-        raise SparseGradError(f"{name} shares its weight with {twins[0]} (tied): leave both out with targets=")
+        raise SparseGradError(f"{name} shares its weight with {twins[0]} (tied): leave both out with {word}")
 
 
 def _nothing_found(linears: dict[str, nn.Module], targets: str | None) -> str:
