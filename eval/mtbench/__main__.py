@@ -103,7 +103,7 @@ def _report(
     folder = Path(args.out) / KIND / record.key
     write_report(folder, _files(result, plan, items, graded.grades))
     if args.json:
-        print_json(record, {**result, "report": str(folder)})
+        print_json(record, {**result, "report": str(folder)}, graded)
     else:
         console = Console(width=None if sys.stdout.isatty() else 140)
         print_result(console, result)

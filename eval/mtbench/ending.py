@@ -15,9 +15,9 @@ from eval.mtbench.words import PROG
 __all__ = ["exit_code", "print_json"]
 
 
-def print_json(record: Record, result: Mapping[str, Any]) -> None:
+def print_json(record: Record, result: Mapping[str, Any], graded: Graded) -> None:
     """One object, the same for a run and its replay: no time, no machine, no command; those are in the record."""
-    told = {"kind": record.kind, "key": record.key, "status": str(record.status), "reason": record.reason}
+    told = {"kind": record.kind, "key": record.key, "status": str(record.status), "reason": graded.lacking}
     print(json.dumps({**told, "config": record.config, **result}, indent=2))
 
 

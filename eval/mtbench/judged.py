@@ -81,7 +81,7 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service | 
         started=started,
     ).file(store, {**result, "judgments": rows(graded.grades)}, graded)
     if args.json:
-        print_json(record, result)
+        print_json(record, result, graded)
     else:
         console = Console(width=None if sys.stdout.isatty() else 140)
         print_tables(console, [calibration_table(result)], [*result["labels"], *policies])

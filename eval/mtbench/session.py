@@ -27,14 +27,16 @@ class Graded:
     stopped: str | None
 
     @property
+    def lacking(self) -> str | None:
+        """What a whole run would have more; None where every judgment had an answer and its reply."""
+        lacking = sum(grade.verdict.outcome in (Outcome.TRANSPORT, Outcome.MISSING) for grade in self.grades)
+        return f"{lacking} of {len(self.grades)} judgments have no answer or no reply" if lacking else None
+
+    @property
     def reason(self) -> str | None:
-        """Why this is no whole run; None where every judgment had an answer and its reply."""
-        if self.stopped is not None:
-            return f"stopped: {self.stopped}"
-        open_ones = sum(grade.verdict.outcome in (Outcome.TRANSPORT, Outcome.MISSING) for grade in self.grades)
-        if open_ones:
-            return f"{open_ones} of {len(self.grades)} judgments have no answer or no reply"
-        return None
+        """The same, and why not all was asked."""
+        told = [self.lacking, self.stopped and f"stopped: {self.stopped}"]
+        return "; ".join(filter(None, told)) or None
 
 
 def judge(items: Sequence[Item], plan: Plan, cache: ReplyCache, ask: Asking | None) -> Graded:

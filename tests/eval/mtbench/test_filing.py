@@ -55,6 +55,8 @@ def test_a_run_that_lacks_replies_is_no_ok_record(tmp_path: Path) -> None:
     assert (lacking.status, lacking.reason) == (Status.ERROR, "1 of 1 judgments have no answer or no reply")
     stopped = filing().file(store, {}, graded("[[5]]", stopped="the quota is spent"))
     assert stopped.reason == "stopped: the quota is spent"
+    both = filing(repeats=2).file(store, {}, graded(None, stopped="the quota is spent"))
+    assert both.reason == "1 of 1 judgments have no answer or no reply; stopped: the quota is spent"
 
 
 def test_a_report_is_written_whole(tmp_path: Path) -> None:

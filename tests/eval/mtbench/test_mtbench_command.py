@@ -151,6 +151,24 @@ def test_too_little_coverage_is_exit_1(
     assert main(words("--replay", "--min-coverage", "0")) == 0
 
 
+def test_a_run_that_is_stopped_goes_on_where_it_stopped(
+    words: Words, tmp_path: Path, judge_server: JudgeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spent = status(429, {"message": "You exceeded your current quota", "code": "insufficient_quota"})
+    judge_server.misbehave(verdict(), verdict(), verdict(), spent)
+    argv = words("--concurrency", "1")
+    assert main(argv) == 1
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["status"], told["reason"]) == ("error", "6 of 8 judgments have no answer or no reply")
+    assert told["models"][0]["outcomes"] == {"missing": 6, "scored": 2} and "stopped: " in err
+    assert main([*argv, "--replay"]) == 1
+    assert capsys.readouterr().out == out
+    assert main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "ok"
+    assert len(judge_server.asked) == 1 + 3 + 1 + 6
+
+
 def test_another_model_than_asked_for_is_labelled(
     words: Words, judge_server: JudgeServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
