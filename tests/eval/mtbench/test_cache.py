@@ -69,20 +69,30 @@ def test_what_was_put_is_read_again_field_by_field(tmp_path: Path) -> None:
 
 
 def test_the_last_final_reply_wins_over_what_was_given_up(tmp_path: Path) -> None:
-    first, second = asks(2)
+    first, second, third = wanted = asks(3)
     with ReplyCache.open(tmp_path) as cache:
         for ask, reply in (
             (first, given_up(first)),
             (first, reply_to(first, "[[1]]")),
-            (first, given_up(first)),
             (first, reply_to(first, "[[2]]")),
             (second, given_up(second)),
+            (third, reply_to(third, "[[3]]")),
+            (third, given_up(third)),
         ):
             cache.put(ask, reply)
-        before = [cache.get(ask.key) for ask in (first, second)]
+        before = [cache.get(ask.key) for ask in wanted]
     after = ReplyCache.read(tmp_path)
-    assert [after.get(ask.key) for ask in (first, second)] == before
-    assert before == [reply_to(first, "[[2]]"), given_up(second)] and len(after) == 2
+    assert [after.get(ask.key) for ask in wanted] == before and len(after) == 3
+    assert before == [reply_to(first, "[[2]]"), given_up(second), reply_to(third, "[[3]]")]
+
+
+def test_a_reply_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (ask,) = asks(1)
+    on_disk: list[bytes] = []
+    with ReplyCache.open(tmp_path) as cache:
+        monkeypatch.setattr(os, "fsync", lambda descriptor: on_disk.append((tmp_path / "replies.jsonl").read_bytes()))
+        cache.put(ask, reply_to(ask))
+    assert len(on_disk) == 1 and json.loads(on_disk[0])["key"] == ask.key
 
 
 def test_a_torn_last_line_is_put_aside_at_every_length(tmp_path: Path) -> None:
