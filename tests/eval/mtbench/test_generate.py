@@ -137,7 +137,7 @@ class TestGenerate:
 
         def stop(answer: Answer) -> None:
             seen.append(answer)
-            if len(seen) == 6  # one more than is kept: the last line is torn below:
+            if len(seen) == 6:  # one more than is kept: its line is torn below
                 raise Stopped
 
         path = tmp_path / "part.jsonl"
