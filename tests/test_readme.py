@@ -33,14 +33,19 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_library_block_runs_as_written(place: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks transformers by that name
+def test_the_library_blocks_run_as_written(place: Path) -> None:
+    """In one session, one after the other."""
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     torch.manual_seed(0)
     ids = torch.randint(5, 60, (30, 2, 8))
     batches = [{"input_ids": row, "labels": torch.tensor([0, 1])} for row in ids]
     scope: dict[str, object] = {"batches": batches}
-    exec(compile(block, "README.md", "exec"), scope)
-    assert (place / "my-model" / "sparsegrad.safetensors").is_file()
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), scope)
+    assert (place / "my-model/sparsegrad.safetensors").is_file()
+    assert (place / "my-adapter/sparsegrad_adapter.safetensors").is_file()
+    assert (place / "my-peft-adapter/adapter_model.safetensors").is_file()
 
 
 def test_there_are_commands_to_run() -> None:
