@@ -10,14 +10,14 @@ import fcntl
 import multiprocessing
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeVar
 
 from bench.environment import code_fingerprint, environment
 from bench.fresh import Outcome, run_fresh
@@ -25,10 +25,15 @@ from bench.record import Record, Status, record_key
 from bench.store import Store
 from eval.cell import Cell, Subject
 from eval.finetune import calibrate_cell, finetune
+from eval.watch import Watch
 
 __all__ = ["Desk"]
 
-KIND, CALIBRATION = "glue", "glue_calibration"
+KIND, TRIAL, CALIBRATION = "glue", "glue_trial", "glue_calibration"
+# Between two tries for a lock that another process holds.
+_PATIENCE_S = 0.2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,54 +61,72 @@ class Desk:
     def do(self, cells: Iterable[Cell], done: Callable[[Cell], None]) -> dict[Cell, Record]:
         """Every cell's record, in their order; `done` is called as each is there.
 
-        A cell that fails is a record with its error, and the others go on. Interrupted, the processes at work are
-        ended: their checkpoints stay.
+        A cell that fails is a record with its error, and the others go on.
         """
         cells = list(dict.fromkeys(cells))
+        self.look_up(cells)
+
+        def job(cell: Cell) -> Record:
+            record = self.record(cell)
+            done(cell)
+            return record
+
+        return dict(zip(cells, self.spread([partial(job, cell) for cell in cells]), strict=True))
+
+    def look_up(self, cells: Iterable[Cell]) -> None:
+        """Read what keys are made of. To be called before there are threads: libraries are kept quiet by redirecting
+        the whole process's streams."""
         for cell in cells:
-            # Here, before there are threads: libraries are kept quiet by redirecting the whole process's streams.
             self.fingerprints(cell.subject)
+
+    def spread(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """What the jobs return, `workers` at a time. Interrupted, the processes at work are ended; their checkpoints
+        stay."""
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = {pool.submit(self._one, cell): cell for cell in cells}
+            futures = [pool.submit(job) for job in jobs]
             try:
-                records = {}
                 for future in as_completed(futures):
-                    records[futures[future]] = future.result()
-                    done(futures[future])
+                    future.result()
             except BaseException:
                 self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.kill()
                 raise
-        return {cell: records[cell] for cell in cells}
+        return [future.result() for future in futures]
 
-    def _one(self, cell: Cell) -> Record:
-        with self._alone(self.key(cell)) as folder:
-            known = self.known(cell)
+    def record(self, cell: Cell, watch: Watch | None = None) -> Record:
+        """The cell's record: the one there is, or a new one.
+
+        A watched run (a trial that may be cut short) is a record of its own: how it ends depends on other trials.
+        """
+        kind, config = (KIND, cell.config()) if watch is None else (TRIAL, {**cell.config(), **watch.config()})
+        key = self._key(kind, config, cell.subject)
+        with self.alone(key) as folder:
+            known = None if self.fresh and watch is None else self.store.find(kind, key)
             if known is None:
                 started = datetime.now(UTC)
-                known = self._file(KIND, cell.config(), cell, started, self._train(cell, folder))
+                known = self._file(kind, config, cell, started, self._train(cell, folder, watch))
             if known.status is Status.OK:
                 shutil.rmtree(folder, ignore_errors=True)
         return known
 
-    def _train(self, cell: Cell, folder: Path) -> Outcome:
+    def _train(self, cell: Cell, folder: Path, watch: Watch | None) -> Outcome:
         config = cell.calibration_config()
         if config is None:
-            return run_fresh(finetune, cell, folder, None, self.threads)
+            return run_fresh(finetune, cell, folder, None, self.threads, watch)
         path = self.store.folder / "bases" / f"{self._key(CALIBRATION, config, cell.subject)}.safetensors"
         calibration = self._calibrated(cell, config, path)
         if calibration.status is not Status.OK:
             return Outcome(status=calibration.status, reason=f"no bases, calibration: {calibration.reason}")
-        trained = run_fresh(finetune, cell, folder, path, self.threads)
+        trained = run_fresh(finetune, cell, folder, path, self.threads, watch)
         if trained.status is not Status.OK:
             return trained
         return replace(trained, value={**trained.value, "calibration_s": calibration.result["calibration_s"]})
 
     def _calibrated(self, cell: Cell, config: dict[str, Any], path: Path) -> Record:
         """The record of the bases in `path`, which cells that differ in method, rate or budget may share."""
-        with self._alone(path.stem):
+        with self.alone(path.stem):
             known = self.store.find(CALIBRATION, path.stem) if path.is_file() else None
             if known is None:
                 started = datetime.now(UTC)
@@ -135,12 +158,14 @@ class Desk:
         return record_key(kind, config, self.fingerprints(subject), {"libraries": self._libraries})
 
     @contextmanager
-    def _alone(self, key: str) -> Iterator[Path]:
-        """The cell's folder, held by nobody else meanwhile."""
+    def alone(self, key: str) -> Iterator[Path]:
+        """The folder for what is unfinished under this key, held by nobody else meanwhile."""
         locks = self.store.folder / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with (locks / key).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _taken(lock):
+                if self._stopped.wait(_PATIENCE_S):
+                    raise KeyboardInterrupt
             yield self.store.folder / "unfinished" / key
 
     def fingerprints(self, subject: Subject) -> dict[str, str]:
@@ -177,3 +202,12 @@ class Desk:
     def _libraries(self) -> dict[str, str | None]:
         libraries: dict[str, str | None] = environment("cpu")["libraries"]
         return libraries
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Whether the lock is ours now; a process that dies lets go of its own."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

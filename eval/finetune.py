@@ -20,6 +20,7 @@ from bench.train import LossNotFinite
 from eval.cell import Cell
 from eval.metrics import headline, score
 from eval.splits import Collator, Row, rows_of
+from eval.watch import EVALUATIONS, Watch
 from sparsegrad import Bases, calibrate
 from sparsegrad.methods import Prepared
 
@@ -30,12 +31,13 @@ _EVALUATION_BATCH = 64
 _CHECKPOINTS = 5
 
 
-def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict[str, Any]:
+def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: Watch | None = None) -> dict[str, Any]:
     """Train the cell, or go on from its last checkpoint in `folder`; returns the record's result.
 
     Arguments:
         bases: file of the method's bases, for a method that needs some.
         threads: of torch's operators.
+        watch: the study that may end the run before its end.
     Raises LossNotFinite, and whatever the method or the model raise.
     """
     device = _settle(cell, threads)
@@ -55,7 +57,10 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict
         return rows_of(examples, words, max_length=cell.protocol.max_length)
 
     with quiet():
-        trainer = _trainer(cell, prepared, words, folder, rows(train), rows(splits.held_out))
+        trainer = _trainer(cell, prepared, words, folder, rows(train), rows(splits.held_out), watched=watch is not None)
+        report = None if watch is None else watch.callback()
+        if report is not None:
+            trainer.add_callback(report)
         from eval.trainer import latest_checkpoint
 
         trainer.train(resume_from_checkpoint=latest_checkpoint(folder))
@@ -66,6 +71,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict
     return {
         "splits": scored,
         **_told(trainer),
+        "pruned_at": trainer.state.global_step if report is not None and report.pruned else None,
         "train_examples": len(train),
         "trainable_parameters": prepared.trainable_parameters,
         "updated_parameters": prepared.updated_parameters,
@@ -116,7 +122,14 @@ def _collator(cell: Cell, words: Tokenizer) -> Collator:
 
 
 def _trainer(
-    cell: Cell, prepared: Prepared, words: Tokenizer, folder: Path, train: list[Row], held_out: list[Row]
+    cell: Cell,
+    prepared: Prepared,
+    words: Tokenizer,
+    folder: Path,
+    train: list[Row],
+    held_out: list[Row],
+    *,
+    watched: bool,
 ) -> Any:
     from transformers import EarlyStoppingCallback, PrinterCallback
 
@@ -132,7 +145,7 @@ def _trainer(
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=protocol.patience))
     trainer = TaskTrainer(
         model=prepared.model,
-        args=_arguments(cell, folder, len(train)),
+        args=_arguments(cell, folder, len(train), watched=watched),
         train_dataset=train,
         eval_dataset=held_out,
         data_collator=_collator(cell, words),
@@ -145,7 +158,7 @@ def _trainer(
     return trainer
 
 
-def _arguments(cell: Cell, folder: Path, examples: int) -> Any:
+def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> Any:
     """The Trainer's settings. Evaluating to stop early, it saves where it evaluates, as loading the best one asks."""
     from transformers import TrainingArguments
 
@@ -153,7 +166,9 @@ def _arguments(cell: Cell, folder: Path, examples: int) -> Any:
     total = protocol.total_steps(examples)
     early = protocol.patience is not None
     per_epoch = protocol.steps_per_epoch(examples)
-    every = -(-per_epoch // protocol.evaluations_per_epoch) if early else max(1, total // _CHECKPOINTS)
+    every = max(1, total // (EVALUATIONS if watched else _CHECKPOINTS))
+    if early:
+        every = -(-per_epoch // protocol.evaluations_per_epoch)
     return TrainingArguments(
         output_dir=str(folder),
         seed=cell.subject.seed % 2**32,
@@ -166,7 +181,7 @@ def _arguments(cell: Cell, folder: Path, examples: int) -> Any:
         lr_scheduler_type="linear",
         warmup_steps=round(protocol.warmup_share * total),
         max_grad_norm=protocol.max_grad_norm,
-        eval_strategy="steps" if early else "no",
+        eval_strategy="steps" if early or watched else "no",
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,

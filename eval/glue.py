@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,14 @@ from eval.compare import adjust, compare
 from eval.desk import Desk
 from eval.protocol import PROTOCOLS
 from eval.scoreboard import print_scoreboard
-from eval.study import Study, choose
+from eval.study import TRIAL_SEED, Study, choose
+from eval.tuning import BATCHES, RATES, Search, check_storage
 from sparsegrad.methods import METHODS
 
 PROG = "eval.glue"
+
+# (task, method) -> its trials.
+Trials = dict[tuple[str, str], list[tuple[Cell, Record]]]
 
 
 def default_methods() -> list[str]:
@@ -96,6 +100,11 @@ def _add_protocol_words(made: Parser) -> None:
     group.add_argument("--lr", type=float, nargs="+", metavar="X", help="learning rates; of several each method takes "
                        "its best, by one trial a rate on held-out training examples (default: the paper's in its "
                        "protocol, else 1e-4)")  # fmt: skip
+    group.add_argument("--tune", type=int, metavar="N", help="trials a method in Optuna's search over learning rate "
+                       f"({RATES[0]:g} to {RATES[1]:g}, log) and batch ({', '.join(map(str, BATCHES))}), pruned by the "
+                       "median, scored on held-out training examples (default: no search)")  # fmt: skip
+    group.add_argument("--storage", metavar="PLACE", help="Optuna journal file or database URL; processes that share "
+                       "it and --out share the trials (default: OUT/tuning.journal)")  # fmt: skip
     group.add_argument("--steps", type=int, metavar="N", help="updates (default: the protocol's)")
     group.add_argument("--epochs", type=int, metavar="N", help="instead of --steps (default: the protocol's)")
     group.add_argument("--batch-size", type=int, metavar="N", help="examples an update (default: the protocol's)")
@@ -121,6 +130,7 @@ def study_of(args: argparse.Namespace) -> Study:
         reference=args.reference or ("full" if "full" in methods else methods[0]),
         seeds=args.seeds,
         seed=args.seed,
+        tune=args.tune,
         lr=None if args.lr is None else tuple(sorted(set(args.lr))),
         kept=parse_kept(args.kept),
         lora_rank=args.lora_rank,
@@ -140,6 +150,10 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     if args.workers < 1:
         raise BadRequest(f"--workers {args.workers} is too small; give 1 or more")
+    if args.storage is not None:
+        check_storage(args.storage)
+        if args.tune is None:
+            raise BadRequest(f"--storage {args.storage} has no use without a search; add --tune N")
     study = study_of(args)
     desk = Desk(
         store=Store.open(args.out),
@@ -151,41 +165,45 @@ def main(argv: Sequence[str]) -> int:
     if args.dry_run:
         return _dry_run(study, desk, as_json=args.json)
     started = datetime.now(UTC)
-    trials, runs = _work(study, desk, quiet=args.quiet)
-    result = _result(study, trials, runs)
-    failed = [record for record in (*trials.values(), *runs.values()) if record.status is not Status.OK]
-    newest = max(record.ended for record in (*trials.values(), *runs.values()))
-    if not failed and newest < started.isoformat():
-        say(f"{PROG}: nothing left to do, all {len(trials) + len(runs)} runs have records", quiet=args.quiet)
-    _print(args, study, result)
+    trials, runs = _work(study, desk, args.storage or str(args.out / "tuning.journal"), quiet=args.quiet)
+    everything = [record for tried in trials.values() for _, record in tried] + list(runs.values())
+    failed = [record for record in everything if record.status is not Status.OK]
+    if not failed and max(record.ended for record in everything) < started.isoformat():
+        say(f"{PROG}: nothing left to do, all {len(everything)} runs have records", quiet=args.quiet)
+    _print(args, study, _result(study, trials, runs))
     if failed:
-        say(f"{PROG}: {len(failed)} of {len(trials) + len(runs)} runs failed; just these run again by: {desk.command}")
+        say(f"{PROG}: {len(failed)} of {len(everything)} runs failed; just these run again by: {desk.command}")
     return FAILED if failed else DONE
 
 
-def _work(study: Study, desk: Desk, *, quiet: bool) -> tuple[dict[Cell, Record], dict[Cell, Record]]:
-    """The trials, then the reported runs at the rates that they chose."""
+def _work(study: Study, desk: Desk, storage: str, *, quiet: bool) -> tuple[Trials, dict[Cell, Record]]:
+    """The trials of each task and method, then the reported runs at what was best among them."""
     pairs = [(task, method) for task in study.tasks for method in study.methods]
-    trials = [cell for pair in pairs for cell in study.trials(*pair)]
+    count = sum(study.tune or len(study.trials(*pair)) for pair in pairs)
     with progress_bar(quiet=quiet) as progress:
-        bar = progress.add_task("fine-tuning", total=len(trials) + len(pairs) * study.seeds)
+        bar = progress.add_task("fine-tuning", total=count + len(pairs) * study.seeds)
 
         def done(cell: Cell) -> None:
             progress.update(bar, description=cell.name)
             progress.advance(bar)
 
-        tried = desk.do(trials, done)
-        runs = [cell for pair in pairs for cell in study.runs(*pair, _rate(study, tried, *pair))]
-        return tried, desk.do(runs, done)
+        trials = _tried(study, desk, storage, pairs, done)
+        runs = [cell for pair in pairs for cell in study.runs(*pair, choose(trials[pair]))]
+        return trials, desk.do(runs, done)
 
 
-def _rate(study: Study, tried: Mapping[Cell, Record], task: str, method: str) -> float:
-    """The method's rate. Where every trial failed the lowest is run all the same, and its failure is the row."""
-    rates, trials = study.rates(task), study.trials(task, method)
-    return rates[0] if not trials else choose(trials, tried) or rates[0]
+def _tried(
+    study: Study, desk: Desk, storage: str, pairs: Sequence[tuple[str, str]], done: Callable[[Cell], None]
+) -> Trials:
+    if study.tune is not None:
+        cells = {pair: study.cell(*pair, seed=TRIAL_SEED, lr=RATES[0], scored_on="held out") for pair in pairs}
+        found = Search(desk=desk, storage=storage, trials=study.tune).run(list(cells.values()), done)
+        return {pair: found[cell] for pair, cell in cells.items()}
+    records = desk.do([cell for pair in pairs for cell in study.trials(*pair)], done)
+    return {pair: [(cell, records[cell]) for cell in study.trials(*pair)] for pair in pairs}
 
 
-def _result(study: Study, trials: Mapping[Cell, Record], runs: Mapping[Cell, Record]) -> dict[str, Any]:
+def _result(study: Study, trials: Trials, runs: Mapping[Cell, Record]) -> dict[str, Any]:
     """Rows of every task and split with their verdicts, and the trials behind them."""
     rows: list[dict[str, Any]] = []
     for task in study.tasks:
@@ -197,19 +215,24 @@ def _result(study: Study, trials: Mapping[Cell, Record], runs: Mapping[Cell, Rec
     adjust(rows)
     return {
         "reference": study.reference,
-        "trials_each": len(study.lr) if study.lr is not None and len(study.lr) > 1 else 0,
+        "trials_each": max(map(len, trials.values())),
+        "searched": study.tune is not None,
         "rows": rows,
-        "trials": [
-            {
-                "task": cell.subject.task,
-                "method": cell.method,
-                "lr": cell.lr,
-                "status": str(record.status),
-                "score": record.result["splits"]["held out"]["headline"] if record.status is Status.OK else None,
-                "record": record.key,
-            }
-            for cell, record in trials.items()
-        ],
+        "trials": [_trial(cell, record) for tried in trials.values() for cell, record in tried],
+    }
+
+
+def _trial(cell: Cell, record: Record) -> dict[str, Any]:
+    good = record.status is Status.OK
+    return {
+        "task": cell.subject.task,
+        "method": cell.method,
+        "lr": cell.lr,
+        "batch_size": cell.protocol.batch_size,
+        "status": str(record.status),
+        "pruned_at": record.result["pruned_at"] if good else None,
+        "score": record.result["splits"]["held out"]["headline"] if good else None,
+        "record": record.key,
     }
 
 
@@ -219,11 +242,13 @@ def _dry_run(study: Study, desk: Desk, *, as_json: bool) -> int:
     for task in study.tasks:
         for method in study.methods:
             trials = study.trials(task, method)
-            for cell in trials or study.runs(task, method, study.rates(task)[0]):
+            for cell in trials if trials or study.tune else study.runs(task, method, None):
                 known = desk.known(cell)
                 cells[cell.name] = "to be run" if known is None else f"done, {known.ended[:16]} UTC"
-            if trials:
-                cells[f"{task} {method}, {study.seeds} seeds at the best rate"] = "to be chosen"
+            if study.tune is not None:
+                cells[f"{task} {method}, search"] = f"{study.tune} trials"
+            if trials or study.tune is not None:
+                cells[f"{task} {method}, {study.seeds} seeds at what is best"] = "to be chosen"
     print(json.dumps(cells, indent=2) if as_json else "\n".join(f"{cell}: {state}" for cell, state in cells.items()))
     return DONE
 

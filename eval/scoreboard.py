@@ -107,8 +107,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         told.append("One seed tells nothing of other seeds: intervals are infinite; give --seeds 3 or more.")
     if result["trials_each"]:
         told.append(
-            f"lr: the best of {result['trials_each']} for each method, by one run a rate on examples held out of the "
-            "training split; the validation split takes no part in any choice."
+            f"{'lr and batch' if result['searched'] else 'lr'}: the best of {result['trials_each']} trials for each "
+            "method, by examples held out of the training split; the validation split takes no part in any choice."
         )
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory)"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,8 @@ class Study:
     seed: int
     lr: tuple[float, ...] | None
     """Learning rates to choose from; None: the paper's for model and task, or 1e-4 in other protocols."""
+    tune: int | None
+    """Trials a method in Optuna's search for rate and batch; None: no search."""
     kept: int | float
     lora_rank: int | None
     budget: str | None
@@ -70,7 +72,9 @@ class Study:
             raise BadRequest(f"--reference {self.reference} is not compared; add it to --methods")
         if self.lr is not None and not all(0 < rate < math.inf for rate in self.lr):
             raise BadRequest(f"--lr {' '.join(map(str, self.lr))}: give rates above 0, such as 1e-4")
-        for name, least in (("seeds", 1), ("calibration_steps", 1), ("lora_rank", 1), ("batch_size", 1)):
+        if self.tune is not None and (self.lr is not None or self.batch_size is not None):
+            raise BadRequest(f"--tune {self.tune} searches rate and batch; leave out --lr and --batch-size")
+        for name, least in (("tune", 1), ("seeds", 1), ("calibration_steps", 1), ("lora_rank", 1), ("batch_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BadRequest(f"--{name.replace('_', '-')} {value} is too small; give {least} or more")
@@ -159,15 +163,20 @@ class Study:
         )
 
     def trials(self, task: str, method: str) -> list[Cell]:
-        """A run a rate, as many for every method; none where there is nothing to choose."""
-        rates = self.rates(task)
+        """A run a rate, as many for every method; none where there is nothing to choose, or Optuna chooses."""
+        rates = () if self.tune is not None else self.rates(task)
         if len(rates) == 1:
             return []
         return [self.cell(task, method, seed=TRIAL_SEED, lr=rate, scored_on="held out") for rate in rates]
 
-    def runs(self, task: str, method: str, lr: float) -> list[Cell]:
-        """The reported runs, one a seed."""
-        return [self.cell(task, method, seed=self.seed + at, lr=lr) for at in range(self.seeds)]
+    def runs(self, task: str, method: str, chosen: Cell | None) -> list[Cell]:
+        """The reported runs, one a seed, with rate and batch of the chosen trial.
+
+        Without one the lowest rate is run: where every trial failed, its failure is told.
+        """
+        like = chosen or self.cell(task, method, seed=self.seed, lr=self.rates(task)[0])
+        seeds = range(self.seed, self.seed + self.seeds)
+        return [replace(like, subject=self._subject(task, seed), scored_on="reported") for seed in seeds]
 
     def config(self) -> dict[str, Any]:
         """JSON types, for the record."""
@@ -177,7 +186,13 @@ class Study:
         return {**told, "lora_rank": self.rank}
 
 
-def choose(trials: Sequence[Cell], records: Mapping[Cell, Record]) -> float | None:
-    """The rate of the best trial: highest score on the held-out slice, of equals the lower loss; None if all failed."""
-    told = {cell.lr: records[cell].result["splits"]["held out"] for cell in trials if records[cell].status is Status.OK}
-    return max(told, key=lambda rate: (told[rate]["headline"], -told[rate]["loss"]), default=None)
+def choose(trials: Iterable[tuple[Cell, Record]]) -> Cell | None:
+    """The best trial that ran to its end: highest score on the held-out slice, of equals the lower loss; None if none
+    did."""
+    ended = [
+        (cell, record.result["splits"]["held out"])
+        for cell, record in trials
+        if record.status is Status.OK and record.result["pruned_at"] is None
+    ]
+    best = max(ended, key=lambda pair: (pair[1]["headline"], -pair[1]["loss"]), default=None)
+    return None if best is None else best[0]
