@@ -25,7 +25,7 @@ __all__ = ["ModelSource", "local_folder", "max_positions", "resolve_model"]
 
 _DECODERS = re.compile(r"llama|mistral|gpt2|qwen.*")
 _DROPOUT = re.compile(r"dropout|pdrop")
-_META = ("*.json", "*.txt", "*.model")
+_META = ("*.json", "*.txt", "*.model", "*.jinja")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _MIB = 2**20
 

@@ -108,6 +108,7 @@ def _generate(args: argparse.Namespace, protocol: Protocol, path: Path) -> None:
             max_new_tokens=args.max_tokens,
             batch_size=args.batch_size,
             progress=lambda answer: bar.advance(task),
+            say=lambda line: say(f"eval.mtbench: {visible(line)}", quiet=args.quiet),
         )
 
 
