@@ -178,11 +178,9 @@ class Desk:
         """Of data and tokens, which all seeds share."""
         anyone = replace(subject, seed=0)
         if anyone not in self._texts:
-            splits = subject.splits()
-            self._texts[anyone] = {
-                "data": splits.fingerprint(),
-                "tokens": splits.tokens(subject.words(subject.source())),
-            }
+            source, splits = subject.source(), subject.splits()
+            tokens = splits.tokens(subject.words(source), vocabulary=source.config.vocab_size)
+            self._texts[anyone] = {"data": splits.fingerprint(), "tokens": tokens}
         return self._texts[anyone]
 
     @cached_property

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from bench.batches import Batch, Padding, collate
 from bench.errors import BadRequest
 from bench.tasks import TASKS, Example, read_task, text_fingerprint
 from bench.tokenize import Encoding, Tokenizer
+from eval.protocol import Protocol
 
 __all__ = ["Collator", "Splits", "read_splits", "rows_of"]
 
@@ -44,9 +45,16 @@ class Splits:
         parts = [self.train, self.held_out, *self.reported.values()]
         return hashlib.sha256(" ".join(map(text_fingerprint, parts)).encode()).hexdigest()[:16]
 
-    def tokens(self, tokenizer: Tokenizer) -> str:
-        """16 hex digits over what a tokenizer makes of the held-out texts: another vocabulary shows."""
+    def tokens(self, tokenizer: Tokenizer, *, vocabulary: int) -> str:
+        """16 hex digits over what a tokenizer makes of the held-out texts: another tokenizer shows. BadRequest for one
+        whose ids the model has not."""
         encodings = tokenizer.encode([example.texts for example in self.held_out], max_length=_TOKENS_COMPARED)
+        highest = max(max(encoding.input_ids) for encoding in encodings)
+        if highest >= vocabulary:
+            raise BadRequest(
+                f"tokenizer {tokenizer.name} gives id {highest}, the model's vocabulary ends at {vocabulary - 1}; "
+                "give the --tokenizer that belongs to the model"
+            )
         return hashlib.sha256(repr([encoding.input_ids for encoding in encodings]).encode()).hexdigest()[:16]
 
 
@@ -93,6 +101,11 @@ class Collator:
     pad_id: int
     padding: Padding
     max_length: int
+
+    @classmethod
+    def of(cls, protocol: Protocol, tokenizer: Tokenizer) -> Self:
+        """As this protocol and this tokenizer pad."""
+        return cls(pad_id=tokenizer.pad_id, padding=protocol.padding, max_length=protocol.max_length)
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         """A batch as `bench.batches.collate` makes them."""

@@ -15,6 +15,7 @@ from bench.train import LossNotFinite, train_step
 from eval.finetune import calibrate_cell, finetune
 from eval.ledger import Ledger
 from eval.metrics import headline
+from eval.splits import Collator, rows_of
 from eval.trainer import SeededSampler, latest_checkpoint
 from sparsegrad import Bases
 from sparsegrad.methods import METHODS
@@ -71,9 +72,6 @@ def test_the_trainer_does_what_the_bench_times(cell, tmp_path, method):
 
 def by_hand(made, bases):
     """The run as bench would do it: its train step on the batches that the seeded order gives."""
-    from eval.finetune import _collator
-    from eval.splits import rows_of
-
     source = made.subject.source()
     words, splits = made.subject.words(source), made.subject.splits()
     rows = rows_of((*splits.train, *splits.held_out), words, max_length=made.protocol.max_length)
@@ -83,12 +81,12 @@ def by_hand(made, bases):
     torch.manual_seed(made.subject.seed)
     wanted = Bases.load(bases) if made.calibration_config() else None
     prepared = METHODS[made.method].prepare(model, made.settings(), wanted)
-    losses = []
+    losses, collate = [], Collator.of(made.protocol, words)
     assert prepared.optimizer is not None
     for step in range(steps):
         for group in prepared.optimizer.param_groups:
             group["lr"] = made.lr * (1 - step / steps)
-        batch = _collator(made, words)([rows[i] for i in order[step * size : (step + 1) * size]])
+        batch = collate([rows[i] for i in order[step * size : (step + 1) * size]])
         losses.append(float(train_step(prepared, batch)))
     return prepared.model, losses
 

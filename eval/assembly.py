@@ -1,0 +1,115 @@
+"""A cell's Trainer, put together: settings, order of the examples, what watches it; and what it tells in the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+
+from bench.tokenize import Tokenizer
+from eval.cell import Cell
+from eval.ledger import Ledger
+from eval.metrics import headline
+from eval.scoring import predicted
+from eval.splits import Collator, Row
+from eval.trainer import SeededSampler, TaskTrainer
+from eval.watch import EVALUATIONS
+from sparsegrad.methods import Prepared
+
+__all__ = ["assembled", "course"]
+
+_EVALUATION_BATCH = 64
+# Checkpoints of a run that evaluates only at its end: what a kill can cost is a fifth of it.
+_CHECKPOINTS = 5
+
+
+def assembled(
+    cell: Cell,
+    prepared: Prepared,
+    words: Tokenizer,
+    folder: Path,
+    train: list[Row],
+    held_out: list[Row],
+    *,
+    watched: bool,
+) -> TaskTrainer:
+    """The Trainer of a run. `watched`: it evaluates on the slice that is held out even where it does not stop early."""
+    protocol, task = cell.protocol, cell.subject.task
+    lengths = [len(row["input_ids"]) for row in train]
+    grouped = protocol.padding == "longest"
+    sampler = SeededSampler(lengths, batch_size=protocol.batch_size, seed=cell.subject.seed, group=grouped)
+    callbacks: list[Any] = [Ledger()]
+    if protocol.patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=protocol.patience))
+    trainer = TaskTrainer(
+        model=prepared.model,
+        args=_arguments(cell, folder, len(train), watched=watched),
+        train_dataset=train,
+        eval_dataset=held_out,
+        data_collator=Collator.of(protocol, words),
+        optimizers=(prepared.optimizer, None),
+        callbacks=callbacks,
+        compute_metrics=lambda told: {"headline": headline(task, told.label_ids, predicted(task, told.predictions))},
+        sampler=sampler,
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> TrainingArguments:
+    """The Trainer's settings. Evaluating to stop early, it saves where it evaluates, as loading the best one asks."""
+    protocol = cell.protocol
+    total = protocol.total_steps(examples)
+    early = protocol.patience is not None
+    per_epoch = protocol.steps_per_epoch(examples)
+    every = max(1, total // (EVALUATIONS if watched else _CHECKPOINTS))
+    if early:
+        every = -(-per_epoch // protocol.evaluations_per_epoch)
+    return TrainingArguments(
+        output_dir=str(folder),
+        seed=cell.subject.seed % 2**32,
+        max_steps=-1 if protocol.steps is None else protocol.steps,
+        num_train_epochs=protocol.epochs or 1,
+        per_device_train_batch_size=protocol.batch_size // protocol.accumulate,
+        gradient_accumulation_steps=protocol.accumulate,
+        per_device_eval_batch_size=_EVALUATION_BATCH,
+        learning_rate=cell.lr,
+        lr_scheduler_type="linear",
+        warmup_steps=round(protocol.warmup_share * total),
+        max_grad_norm=protocol.max_grad_norm,
+        eval_strategy="steps" if early or watched else "no",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=early,
+        metric_for_best_model="headline",
+        greater_is_better=True,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=max(1, total // 20),
+        label_names=["labels"],
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=torch.device(cell.device).type == "cpu",
+    )
+
+
+def course(trainer: TaskTrainer) -> dict[str, Any]:
+    """How training went: its length, its curve, and what it cost."""
+    state = trainer.state
+    ledger = next(callback for callback in trainer.callback_handler.callbacks if isinstance(callback, Ledger))
+    return {
+        "steps": state.global_step,
+        "epochs": state.epoch,
+        "best_step": state.best_global_step,
+        "losses": [[entry["step"], entry["loss"]] for entry in state.log_history if "loss" in entry],
+        "held_out_scores": [
+            [entry["step"], entry["eval_headline"]] for entry in state.log_history if "eval_headline" in entry
+        ],
+        "train_s": ledger.train_s,
+        "peak": ledger.peak,
+    }
