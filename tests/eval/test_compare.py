@@ -97,6 +97,8 @@ def test_pairs_are_of_equal_seeds_and_failures_are_kept():
     by_seed = {r.seed: r.result["splits"]["validation"]["headline"] for r in made["full"]}
     gaps = [by - by_seed[seed] for by, seed in zip(row["headline"]["by_seed"], row["seeds"], strict=True)]
     assert row["difference"]["by_seed"] == pytest.approx(gaps)
+    made["full"][2] = record("full", 2)
+    assert rows_of(made)["other"]["difference"]["by_seed"] == pytest.approx(gaps[1:])
 
 
 def test_what_was_not_measured_is_not_a_number():

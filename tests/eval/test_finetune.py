@@ -1,5 +1,6 @@
 """One run: it learns, it computes what bench's train step computes, it goes on where it was killed."""
 
+import json
 import multiprocessing
 import os
 import shutil
@@ -129,7 +130,7 @@ def test_early_stopping_keeps_the_best_checkpoint(cell, tmp_path):
 
 
 def test_a_loss_that_is_no_number_is_an_error(cell, tmp_path):
-    with pytest.raises(LossNotFinite, match="--lr"):
+    with pytest.raises(LossNotFinite, match=r"the loss is .*--lr"):
         trained(cell(lr=1e20, steps=20), tmp_path)
 
 
@@ -168,6 +169,23 @@ def test_a_killed_run_goes_on_to_the_same_end(cell, tmp_path, method):
     resumed = finetune(made, tmp_path / "killed" / "run", bases, 1)
     assert resumed["steps"] == 20 and resumed["losses"] == alone["losses"]
     assert predictions(resumed) == predictions(alone)
+
+
+def test_killed_before_it_would_stop_early_it_stops_where_it_would_have(cell, tmp_path):
+    """How many evaluations brought nothing is part of a checkpoint, and so are the seconds spent."""
+    made = cell(task="stsb", epochs=30, patience=3, lr=3e-2, trainable="all")
+    alone = trained(made, tmp_path / "alone")
+    process = multiprocessing.get_context("fork").Process(
+        target=die_after, args=(made, tmp_path / "killed", None, alone["steps"] - 1)
+    )
+    process.start()
+    process.join()
+    spent = json.loads((Path(latest_checkpoint(tmp_path / "killed") or "") / "trainer_state.json").read_text())
+    before = spent["stateful_callbacks"]["Ledger"]["attributes"]
+    resumed = finetune(made, tmp_path / "killed", None, 1)
+    assert resumed["steps"] == alone["steps"] < made.protocol.total_steps(54)
+    assert resumed["held_out_scores"] == alone["held_out_scores"] and predictions(resumed) == predictions(alone)
+    assert resumed["train_s"] > before["train_s"] >= 0 and resumed["peak"] == before["peak"]
 
 
 def test_a_checkpoint_cut_short_is_passed_over(cell, tmp_path):
