@@ -47,7 +47,7 @@ def result(
         "aa": _second_baseline(by_name[SECOND_BASELINE], aa),
         "pairs": _pairs(by_name, peaks),
         "zero_row_share": zero_row_share,
-        "calibrations": [_calibration(record) for record in {r.key: r for r in calibrations.values()}.values()],
+        "calibrations": _calibrations(calibrations),
     }
 
 
@@ -132,6 +132,15 @@ def _break_even(
     if setup is None or setup["calibration_s"] is None or step_ms is None or told != "faster":
         return None
     return 1e3 * (setup["calibration_s"] + (contestant.convert_s or 0.0)) / (fmean(reference) - step_ms)
+
+
+def _calibrations(records: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """Each calibration once, with the methods that use its bases."""
+    users: dict[str, list[str]] = {}
+    for name, record in records.items():
+        users.setdefault(record.key, []).append(name)
+    by_key = {record.key: record for record in records.values()}
+    return [{"methods": names, **_calibration(by_key[key])} for key, names in users.items()]
 
 
 def _calibration(record: Record) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from bench.rows import result
 from bench.store import Store
 from bench.tables import print_speed
 from bench.timing import Contestant, interleave
+from sparsegrad.methods import Method
 
 PROG = "bench.speed"
 
@@ -138,13 +139,16 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
 
 def _dry_run(desk: Desk, record: Record | None, *, as_json: bool) -> int:
     methods = desk.request.chosen()
-    cells = {}
+    users: dict[Path, list[Method]] = {}
     for method in methods:
-        if (config := desk.calibration_config(method)) is not None:
-            known = desk.known("calibration", config)
-            cells[f"calibration, {config['calibration']['basis']} ({desk.request.calibration_steps} batches)"] = _state(
-                known
-            )
+        if (path := desk.bases_file(method)) is not None:
+            users.setdefault(path, []).append(method)
+    cells = {}
+    for sharing in users.values():
+        names = ", ".join(method.name for method in sharing)
+        config = desk.calibration_config(sharing[0])
+        known = None if config is None else desk.known("calibration", config)
+        cells[f"calibration of {names} ({desk.request.calibration_steps} batches)"] = _state(known)
     for method in methods:
         cells[f"peak memory of {method.name}"] = _state(desk.known("peak", desk.peak_config(method.name)))
     cells[f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}"] = _state(record)

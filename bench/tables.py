@@ -147,9 +147,9 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     for told in result["calibrations"]:
         if told["status"] == "ok":
             spent = f"{told['calibration_s']:.1f} s for {told['steps']} batches, peak {mebibytes(told['peak_bytes'])}."
-            notes.append(f"calibration, {told['basis']} bases: {spent}")
         else:
-            notes.append(f"calibration: {told['status']}: {told['reason']}")
+            spent = f"{told['status']}: {told['reason']}"
+        notes.append(f"calibration of {', '.join(told['methods'])}: {spent}")
     tokenizer = result["workload"]["tokenizer"]
     if tokenizer is not None and "stand-in" in tokenizer:
         notes.append(f"tokens: {tokenizer}: lengths are roughly the text's, ids are not.")

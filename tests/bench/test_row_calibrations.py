@@ -41,9 +41,9 @@ def test_a_row_has_the_calibration_of_its_own_bases() -> None:
     fast = contestant("sparsegrad-compact", scaled(0.5))
     both = {**CALIBRATED, "sparsegrad-compact": calibration("per-block", 3.0)}
     value = result(ring(sparsegrad_compact=fast), peaks(sparsegrad_compact=peak(MIB)), both, None)
-    assert [(told["basis"], told["calibration_s"]) for told in value["calibrations"]] == [
-        ("shared", 7.0),
-        ("per-block", 3.0),
+    assert [(told["methods"], told["calibration_s"]) for told in value["calibrations"]] == [
+        (list(SHARED), 7.0),
+        (["sparsegrad-compact"], 3.0),
     ]
     seconds = {told["method"]: told["calibration_s"] for told in value["rows"]}
     assert seconds == {**dict.fromkeys(ALL), **dict.fromkeys(SHARED, 7.0), "sparsegrad-compact": 3.0}

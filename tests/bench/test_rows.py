@@ -98,6 +98,7 @@ def test_a_whole_row() -> None:
     assert value["aa"] == {**told, **interval}
     assert value["calibrations"] == [
         {
+            "methods": ["sparsegrad-regular", "sparsegrad-sd"],
             "status": "ok",
             "reason": None,
             "basis": "shared",

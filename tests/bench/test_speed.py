@@ -161,7 +161,10 @@ def test_a_dry_run_measures_nothing(
     assert main(words(speed_model, tmp_path / "new", "--dry-run")) == 0
     planned = capfd.readouterr().out.splitlines()
     assert len(planned) == 2 + len(METHODS) + 1
-    assert planned[:2] == [f"calibration, {basis} (2 batches): to be measured" for basis in ("shared", "per-block")]
+    assert planned[:2] == [
+        "calibration of sparsegrad-regular, sparsegrad-sd, sparsegrad-planned (2 batches): to be measured",
+        "calibration of sparsegrad-compact (2 batches): to be measured",
+    ]
     assert all(line.endswith("to be measured") for line in planned)
     assert files(tmp_path / "new") == {}
     before = files(two.out)
