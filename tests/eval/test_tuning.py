@@ -91,6 +91,7 @@ def test_two_processes_share_a_study_and_lose_none(words, tmp_path):
         assert len({trial.params["lr"] for trial in ended}) == 8  # no two drew the same
 
 
+@pytest.mark.slow
 def test_a_trial_below_the_median_is_ended_early(words, tmp_path, capsys):
     """Enough trials that some are hopeless: they end before their last update, and none of them is chosen."""
     assert main(words(trials=8, steps=20)) == 0
@@ -108,6 +109,7 @@ def test_a_storage_that_cannot_be_opened_is_one_line(words):
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_database_serves_as_well(words, tmp_path, capsys):
     place = f"sqlite:///{tmp_path / 'studies.db'}"
     assert main(words("--storage", place, trials=1)) == 0
