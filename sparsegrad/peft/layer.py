@@ -23,6 +23,9 @@ from ..roles import is_transposed, shape_of, weight_of
 from .config import SparseGradConfig
 from .sources import Support
 
+# Root mean square of a drawn update: that of a Transformer's weights when they are new (BERT, GPT-2).
+_DRAWN = 0.02
+
 
 class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
     """An ``nn.Linear`` or GPT-2's ``Conv1D`` with SparseGrad adapters, each by its name.
@@ -51,9 +54,10 @@ class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
 
     def update_layer(self, adapter_name: str, support: Support, config: SparseGradConfig) -> None:
         """Add an adapter, or replace the one of that name."""
-        start = torch.zeros if config.init_weights else torch.randn
-        values = start(len(support.indices)).to(support.u)
-        self.sparsegrad_values[adapter_name] = nn.Parameter(values)
+        values = torch.zeros(len(support.indices))
+        if not config.init_weights:  # rows are orthonormal: the k entries hold the update's whole norm
+            values.normal_(std=_DRAWN * (self.out_features * self.in_features / len(values)) ** 0.5)
+        self.sparsegrad_values[adapter_name] = nn.Parameter(values.to(support.u))
         self.sparsegrad_indices[adapter_name] = support.indices
         self.sparsegrad_u[adapter_name] = support.u
         self.sparsegrad_v[adapter_name] = support.v
@@ -71,6 +75,14 @@ class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
         for held in (self.sparsegrad_u, self.sparsegrad_v):
             held[adapter_name] = held[adapter_name].to(device, weight.dtype)
 
+    def support(self, adapter_name: str) -> Support:
+        """Slices and indices of an adapter: the buffers themselves."""
+        return Support(
+            u=self.sparsegrad_u[adapter_name],
+            v=self.sparsegrad_v[adapter_name],
+            indices=self.sparsegrad_indices[adapter_name],
+        )
+
     def core(self, adapter_name: str) -> Tensor:
         """S (r, c) of an adapter, differentiable in its values."""
         values, places = self.sparsegrad_values[adapter_name], self.sparsegrad_indices[adapter_name]
@@ -80,7 +92,8 @@ class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """V_R^T S U_C as the base weight lies: (out, in), or (in, out) for Conv1D; in at least fp32."""
-        delta_OI = self._slices(adapter_name).unrotate(self.core(adapter_name).detach())
+        slices = Slices(self.sparsegrad_u[adapter_name], self.sparsegrad_v[adapter_name])
+        delta_OI = slices.unrotate(self.core(adapter_name).detach())
         return delta_OI.T if is_transposed(self.get_base_layer()) else delta_OI
 
     def merge(self, safe_merge: bool = False, adapter_names: list[str] | None = None) -> None:
@@ -156,16 +169,11 @@ class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
             self.core(name),
             weight.T if is_transposed(base) else weight,
             bias if isinstance(bias, Tensor) else None,
-            self._slices(name),
+            self.support(name),
             dtype,
             True,
         )
         return y_TO.view(*x.shape[:-1], self.out_features)
-
-    def _slices(self, name: str) -> Slices:
-        # Never compared, so its fingerprint is left empty: reading one off the slices would cost each forward 0.2 ms.
-        unread = torch.empty(0, dtype=torch.uint8)
-        return Slices(self.sparsegrad_u[name], self.sparsegrad_v[name], fingerprint=unread)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """True: the update is additive, of rank min(r, c) at most."""

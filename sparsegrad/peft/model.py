@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from ..errors import NoTargets, SparseGradError
-from ..roles import find_targets, is_linear, is_transposed
+from ..roles import check_weight, is_linear, is_transposed
 from .config import SparseGradConfig
 from .layer import SparseGradTunerLinear
 from .sources import Source, plain_name, source_of
@@ -77,12 +77,10 @@ class SparseGradModel(BaseTuner):
         """Every check of every target, so that an error comes before the first layer is replaced."""
         assert isinstance(peft_config, SparseGradConfig) and self._source is not None
         _maybe_include_all_linear_layers(peft_config, model)
-        linears = dict(self._targets(peft_config, model))
+        linears, owners = dict(self._targets(peft_config, model)), list(model.named_parameters(remove_duplicate=False))
         for name, module in linears.items():
             _check_linear(plain_name(name), module)
-        if linears:
-            # For what it refuses: quantised and tied weights.
-            find_targets(model, targets=f"^(?:{'|'.join(map(re.escape, linears))})$")
+            check_weight(name, module, owners, word="exclude_modules")
         self._source.check(model, {plain_name(name): module for name, module in linears.items()})
 
     def _targets(self, config: SparseGradConfig, model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -130,6 +128,16 @@ class SparseGradModel(BaseTuner):
                 if adapter_name in held and held[adapter_name].dtype in (torch.float16, torch.bfloat16):
                     values = held[adapter_name]
                     held[adapter_name] = nn.Parameter(values.detach().float(), values.requires_grad)
+
+    @contextmanager
+    def _enable_peft_forward_hooks(self, *args: Any, **kwargs: Any) -> Iterator[None]:
+        """PeftModel hands this what it takes out of a call and the base model never sees."""
+        if kwargs.get("adapter_names") is not None:
+            raise ValueError(
+                "adapter_names: SparseGrad has no mixed batches, in which each sample names its adapter; choose one "
+                "for the whole batch with set_adapter"
+            )
+        yield
 
 
 def _in_chosen_block(config: SparseGradConfig, name: str) -> bool:

@@ -214,7 +214,10 @@ def test_gradients_can_be_asked_of_a_named_adapter(pair):
 
 
 def test_what_the_tuner_does_not_offer(pair):
-    model, _, _ = pair
+    model, batch, _ = pair
+    for call in (model, model.generate if model.can_generate() else model):
+        with pytest.raises(ValueError, match=r"adapter_names: SparseGrad has no mixed batches.*set_adapter"):
+            call(**batch, adapter_names=["default", "other", "default"])
     with pytest.raises(AttributeError, match="add_weighted_adapter"):
         model.add_weighted_adapter(["default", "other"], [0.5, 0.5], "both")
     with pytest.raises(ValueError, match="SPARSEGRAD"):

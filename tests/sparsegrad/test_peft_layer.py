@@ -191,11 +191,19 @@ def test_under_autocast_the_output_has_its_dtype(dtype):
 def test_a_step_too_small_for_bf16_is_not_lost():
     layer = layer_of(adapted(Net(nn.Linear(12, 20)).bfloat16()))
     values = layer.sparsegrad_values["default"]
+    nn.init.ones_(values)
     before = values.detach().clone()
     optimizer = torch.optim.SGD([values], lr=1.0)
     values.grad = torch.full_like(values, 1e-5)
     optimizer.step()
     assert (values != before).any() and torch.equal(values.bfloat16(), before.bfloat16())
+
+
+@pytest.mark.parametrize("kept", [0.01, 0.1, 1.0])
+def test_a_drawn_update_is_of_the_size_of_new_weights_whatever_is_kept(kept):
+    for base in (nn.Linear(200, 300), conv1d(300, 200)):
+        layer = layer_of(adapted(Net(base, 200), kept=kept, core=None))
+        assert layer.get_delta_weight("default").square().mean().sqrt().item() == pytest.approx(0.02, rel=0.15)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -79,10 +79,14 @@ class Odd(nn.Module):
 
 
 REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "tied": ({"target_modules": ["fine", "tied"]}, SparseGradError, "tied shares its weight with twin.weight"),
+    "tied": (
+        {"target_modules": ["fine", "tied"]},
+        SparseGradError,
+        "tied shares its weight with twin.weight.*exclude_modules",
+    ),
     "no linear": ({"target_modules": ["fine", "conv"]}, TypeError, "Target module conv, a Conv1d, is not supported"),
-    "quantised": ({"target_modules": ["fine", "bytes"]}, SparseGradError, "bytes holds torch.uint8 weights"),
-    "never called": ({"target_modules": "all-linear"}, SparseGradError, "attention.out_proj is the projection"),
+    "quantised": ({"target_modules": ["fine", "bytes"]}, SparseGradError, "bytes holds torch.uint8 .*exclude_modules"),
+    "never called": ({"target_modules": ["fine", "out_proj"]}, SparseGradError, "attention.out_proj is the projection"),
     "too many entries": ({"target_modules": ["fine"], "kept": 37}, SparseGradError, "kept=37 entries of fine"),
     "no entries": ({"target_modules": ["fine"], "kept": 0}, SparseGradError, "kept=0 entries of fine"),
     "a small core": ({"target_modules": ["fine"], "kept": 9, "core": (2, 4)}, SparseGradError, "do not fit core"),
