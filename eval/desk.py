@@ -47,7 +47,7 @@ class Desk:
     threads: int
     """Of torch's operators, a cell."""
     fresh: bool = False
-    """Whether to train again what has a record. Bases are kept."""
+    """Whether to train again what has a record. Bases and the trials of a search are kept."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def key(self, cell: Cell) -> str:

@@ -164,6 +164,8 @@ def main(argv: Sequence[str]) -> int:
     )
     if args.dry_run:
         return _dry_run(study, desk, as_json=args.json)
+    if not study.random_weights:
+        study.source.build()  # weights that cannot be read are the user's to know, before anything long is run
     started = datetime.now(UTC)
     trials, runs = _work(study, desk, args.storage or str(args.out / "tuning.journal"), quiet=args.quiet)
     everything = [record for tried in trials.values() for _, record in tried] + list(runs.values())

@@ -209,3 +209,32 @@ def test_a_wrong_request_is_one_line(words, more, told):
     with pytest.raises((BadRequest, ValueError)) as refused:
         main([*argv, *more])
     assert told in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_weights_that_lack_a_tensor_are_told_before_anything_is_run(tiny_encoder, words, tmp_path):
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    folder = tmp_path / "cut"
+    AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(tiny_encoder)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the"]))
+    kept = {name: weight for name, weight in load_file(folder / "model.safetensors").items() if "layer.1" not in name}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    argv = [word for word in words("--model", folder) if word != "--random-weights"]
+    with pytest.raises(BadRequest, match="lack 16 tensors of this model"):
+        main(argv)
+    assert not (tmp_path / "out" / "glue").exists()
+
+
+@pytest.mark.slow
+def test_a_pretrained_model_on_real_text(minilm_folder, shared_data, tmp_path, capsys):
+    """MiniLM on slices of the four tasks that are here: its own tokenizer, each metric, a difference for each task."""
+    tasks = ("sst2", "cola", "stsb", "rte")
+    words = ["--model", minilm_folder, "--data-dir", shared_data / "glue", "--task", *tasks, "--limit", 40]
+    more = ["--steps", 2, "--batch-size", 4, "--max-length", 32, "--seeds", 2, "--methods", "full", "lora"]
+    code, result, _ = told(capsys, [str(word) for word in (*words, *more, "--out", tmp_path, "--quiet")])
+    assert code == 0
+    assert [(row["task"], row["method"]) for row in result["rows"]] == [(t, m) for t in tasks for m in METHODS_HERE]
+    compared = [row["difference"] for row in result["rows"] if row["method"] == "lora"]
+    assert all(d["p"] <= d["p_holm"] <= 1 for d in compared) and len(compared) == 4
+    assert set(result["rows"][4]["metrics"]) == {"pearson", "spearman"}
