@@ -105,12 +105,11 @@ def test_killed_it_goes_on_and_ends_as_if_it_had_not_been(words, tmp_path, capsy
     """kill -9 of command and runs at whatever they are at, twice; the figures are those of a run left alone."""
     argv = words(steps=60, seeds=2, task="stsb")
     for wanted in (1, 3):
-        process = start(argv)
-        deadline = time.monotonic() + 120
-        while _records(tmp_path / "out") < wanted and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+        with start(argv) as process:
+            deadline = time.monotonic() + 120
+            while _records(tmp_path / "out") < wanted and time.monotonic() < deadline and process.poll() is None:
+                time.sleep(0.05)
+            process.kill()
     assert wanted <= _records(tmp_path / "out") <= 4
     code, resumed, _ = told(capsys, argv)
     alone_code, alone, _ = told(capsys, words(steps=60, seeds=2, task="stsb", out=tmp_path / "alone"))

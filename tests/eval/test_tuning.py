@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -75,8 +74,8 @@ def test_two_processes_share_a_study_and_lose_none(words, tmp_path):
     deadline = time.monotonic() + 120
     while len(list((tmp_path / "out").glob("glue_trial/*.json"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    doomed.send_signal(signal.SIGKILL)
-    doomed.communicate()
+    with doomed:
+        doomed.kill()
     out, err = survivor.communicate(timeout=280)
     assert (survivor.returncode, err) == (0, "")
     result = json.loads(out)
