@@ -93,7 +93,8 @@ def test_a_cross_is_covered_by_its_arms() -> None:
     cross = torch.zeros(300, 200, dtype=torch.bool)
     cross[[7, 90]] = True
     cross[:, [0, 5, 199]] = True
-    order, taken = row_cover(*cross.nonzero().T, (300, 200))
+    rows, cols = cross.nonzero().T
+    order, taken = row_cover(rows, cols, (300, 200))
     assert taken == 2 and set(order[:2].tolist()) == {7, 90}
 
 
