@@ -11,7 +11,7 @@ from typing import Any, Self, get_args
 from bench.errors import BadRequest
 from eval.mtbench.items import Answer, Ending
 from eval.mtbench.journal import Journal, read_journal
-from eval.mtbench.jsonl import read_objects
+from eval.mtbench.jsonl import MENDED, read_objects
 
 __all__ = ["AnswerFile", "read_answers"]
 
@@ -98,7 +98,8 @@ class AnswerFile:
 
 
 def _choice_of(answer: Answer) -> dict[str, Any]:
-    return {"index": answer.choice, "turns": list(answer.turns), "endings": list(answer.endings)}
+    told = {"index": answer.choice, "turns": list(answer.turns), "endings": list(answer.endings)}
+    return {**told, MENDED: True} if answer.mended else told
 
 
 def _answers_of(line: Mapping[str, Any], place: str) -> list[Answer]:
@@ -128,4 +129,11 @@ def _answer_of(choice: object, position: int, question: int, model: str, place: 
     endings = told.get("endings", ["failed" if turn in _FASTCHAT_FAILED else "stop" for turn in turns])
     if not isinstance(endings, list) or len(endings) != len(turns) or not all(end in _ENDINGS for end in endings):
         raise BadRequest(f"{place}: choices[{position}].endings must be one of {', '.join(_ENDINGS)} for each turn")
-    return Answer(question_id=question, model=model, choice=index, turns=tuple(turns), endings=tuple(endings))
+    return Answer(
+        question_id=question,
+        model=model,
+        choice=index,
+        turns=tuple(turns),
+        endings=tuple(endings),
+        mended=told.get(MENDED) is True,
+    )

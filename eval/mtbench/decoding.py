@@ -10,6 +10,7 @@ import torch
 
 from bench.hub import first_line
 from bench.models import max_positions
+from eval.mtbench.hostile import well_formed
 from eval.mtbench.items import Ending
 from eval.mtbench.sampling import Broken, RowSampler
 from eval.mtbench.templates import Template
@@ -38,6 +39,8 @@ class Said:
     ending: Ending
     reason: str = ""
     """Of a failure: what happened."""
+    mended: bool = False
+    """Half a surrogate pair stood in it, and is U+FFFD here."""
 
 
 class Decoder:
@@ -130,7 +133,9 @@ class Decoder:
         text = text[: min(cuts, default=None)]
         for special in self._tokenizer.all_special_tokens:
             text = text.replace(special, "")
-        return Said(text=text.strip(), ending="stop" if cuts or end is not None else "length")
+        whole = well_formed(text)
+        ending: Ending = "stop" if cuts or end is not None else "length"
+        return Said(text=whole.strip(), ending=ending, mended=whole != text)
 
     def _most(self) -> int | None:
         return max_positions(self._model.config)

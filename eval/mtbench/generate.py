@@ -108,6 +108,7 @@ def _answers(
             choice=choice,
             turns=tuple(told.text for told in turns),
             endings=tuple(told.ending for told in turns),
+            mended=any(told.mended for told in turns),
         )
         for (question, choice), turns in zip(places, said, strict=True)
     }

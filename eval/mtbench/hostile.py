@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["markdown_cell", "one_line", "visible"]
+__all__ = ["markdown_cell", "one_line", "visible", "well_formed"]
 
 # Categories that a terminal or a browser acts on rather than shows: controls, formats (the bidirectional overrides
 # among them), surrogates, private use, unassigned.
@@ -16,6 +16,13 @@ _ACTING = re.compile(
     r"(?!-(?=[A-Za-z0-9])|(?<=[0-9])\.(?=[0-9])|(?<![0-9])\)|(?<=\.[0-9]{2})\)|/(?=[0-9 ]))"
     r"[^A-Za-z0-9 ,;%('\"?\x80-\U0010ffff]"
 )
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+def well_formed(text: str) -> str:
+    """The text with U+FFFD for each half of a surrogate pair, which a JSON escape can carry and no request can."""
+    return _HALF.sub("\ufffd", text)
 
 
 def visible(text: str) -> str:

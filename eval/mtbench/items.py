@@ -20,6 +20,8 @@ class Question:
     category: str
     turns: tuple[str, ...]
     references: tuple[str | None, ...]
+    mended: bool = False
+    """Half a surrogate pair stood in it, and is U+FFFD here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +33,8 @@ class Answer:
     choice: int
     turns: tuple[str, ...]
     endings: tuple[Ending, ...]
+    mended: bool = False
+    """Half a surrogate pair stood in it, and is U+FFFD here."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def load_protocol(
         prompts_name=prompts,
         questions=tuple(questions),
         prompts=read_prompts(files["prompts"]),
-        labels=tuple(_labels(which, prompts, len(questions), len(everything))),
+        labels=tuple(_labels(which, prompts, questions, len(everything))),
         policies=tuple(_policies(questions, policy)),
         fingerprints={name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
     )
@@ -120,7 +121,7 @@ def _own_file(which: str) -> Path:
     return path
 
 
-def _labels(which: str, prompts: str, asked: int, of: int) -> list[str]:
+def _labels(which: str, prompts: str, questions: Sequence[Question], of: int) -> list[str]:
     labels = []
     if which == _OWN_SET:
         labels.append("not the published protocol: the project's own 16 questions; compare with nothing but itself")
@@ -130,8 +131,10 @@ def _labels(which: str, prompts: str, asked: int, of: int) -> list[str]:
         labels.append(f"{which}: its files are unverified, no SHA-256 of them was published")
     if prompts == "own":
         labels.append("not the published protocol: the project's own judge prompt")
-    if asked < of:
-        labels.append(f"the first {asked} of {of} questions: not comparable with scores on all")
+    if mended := [str(question.question_id) for question in questions if question.mended]:
+        labels.append(f"questions that held half a surrogate pair, now U+FFFD: {', '.join(mended)}")
+    if len(questions) < of:
+        labels.append(f"the first {len(questions)} of {of} questions: not comparable with scores on all")
     return labels
 
 

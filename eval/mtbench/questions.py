@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from bench.errors import BadRequest
 from eval.mtbench.items import Question
-from eval.mtbench.jsonl import read_objects
+from eval.mtbench.jsonl import MENDED, read_objects
 
 __all__ = ["NEEDS_REFERENCE", "POLICIES", "Policy", "read_questions", "read_references", "under_policy", "without"]
 
@@ -96,7 +96,9 @@ def _question(place: str, told: Mapping[str, Any]) -> Question:
     if len(references) > len(turns):
         raise BadRequest(f"{place}: {len(references)} references for {len(turns)} turns; give one a turn at most")
     padded = tuple(text or None for text in references) + (None,) * (len(turns) - len(references))
-    return Question(question_id=number, category=category, turns=turns, references=padded)
+    return Question(
+        question_id=number, category=category, turns=turns, references=padded, mended=told.get(MENDED) is True
+    )
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -121,6 +121,7 @@ def _counted(model: dict[str, Any]) -> Iterable[tuple[int, str]]:
     yield model["reasked"], "verdicts without a rating were asked for it once more"
     yield model["cut_by_length"], "answers were cut by the token limit"
     yield model["failed_answers"], "answers failed in generation"
+    yield model["mended_answers"], "answers held half a surrogate pair, which is no text: U+FFFD stands for it"
 
 
 def _interval(told: dict[str, Any] | None, *, signed: bool = False) -> str:

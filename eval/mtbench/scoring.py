@@ -35,6 +35,8 @@ class Grade:
     """What in the answers shown speaks to the judge: ratings, delimiters."""
     ending: Ending | None
     """Of the answer; None where it was missing."""
+    mended: bool
+    """The answer held half a surrogate pair."""
     reasked: bool
     replies: tuple[Reply, ...]
     """What was read: none, one, or two where the judge was asked once more."""
@@ -83,6 +85,7 @@ def _of_item(item: Item, plan: Plan, reply: Lookup) -> list[Grade]:
             verdict=verdict,
             marks=marks,
             ending=None if item.answer is None else item.answer.endings[item.turn - 1],
+            mended=item.answer is not None and item.answer.mended,
             reasked=len(replies) > 1,
             replies=replies,
         )

@@ -66,6 +66,7 @@ def _figures(grades: Sequence[Grade], mean: Mean) -> dict[str, Any]:
         "reasked": sum(grade.reasked for grade in grades),
         "cut_by_length": _items_ending(grades, "length"),
         "failed_answers": _items_ending(grades, "failed"),
+        "mended_answers": len({(grade.question_id, grade.choice) for grade in grades if grade.mended}),
         "judge_spread": _spread(grades),
     }
 

@@ -28,6 +28,7 @@ def graded(text: str | None, stopped: str | None = None) -> Graded:
         verdict=verdict,
         marks=(),
         ending="stop",
+        mended=False,
         reasked=False,
         replies=(reply,) if reply else (),
     )

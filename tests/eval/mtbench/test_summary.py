@@ -40,6 +40,7 @@ def grade(
         verdict=verdict,
         marks=tuple(marks),
         ending="stop",
+        mended=False,
         reasked=False,
         replies=(),
     )
