@@ -18,8 +18,9 @@ from rich.text import Text
 from bench.cli import DONE, run, say
 from bench.store import Store
 from eval.mtbench.answering import answers_of, answers_or_stand_ins
-from eval.mtbench.asking import budget_of, cost_line, cost_of, grade, plan_of
+from eval.mtbench.asking import budget_of, cost_line, cost_of, grade, plan_of, replies_of
 from eval.mtbench.asks import PARAMETERS, Item, Plan
+from eval.mtbench.cache import ReplyCache
 from eval.mtbench.ending import exit_code, print_json
 from eval.mtbench.export import fastchat_judgments
 from eval.mtbench.figure import category_bars
@@ -46,16 +47,17 @@ def main(argv: Sequence[str]) -> int:
         return verify(args)
     budget_of(args)  # a price that is not known is the user's to know before an hour of generating
     started = datetime.now(UTC)
-    service = None
+    service = Service.from_environment(args.judge, args.judge_base_url)
     if not (args.replay or args.dry_run):
         # Before anything is written, fetched or generated: a judge that does not answer costs nobody an hour.
-        service = Service.from_environment(args.judge, args.judge_base_url)
+        service.check_key()
+        ReplyCache.check_free(replies_of(args))
         asyncio.run(preflight(service))
     if args.calibrate is not None:
         return calibrate(args, argv, service, started)
     protocol = _protocol(args)
     if args.dry_run:
-        return _dry_run(args, protocol)
+        return _dry_run(args, service, protocol)
     return _report(args, argv, service, protocol, started)
 
 
@@ -71,19 +73,19 @@ def _protocol(args: argparse.Namespace) -> Protocol:
     return protocol
 
 
-def _dry_run(args: argparse.Namespace, protocol: Protocol) -> int:
+def _dry_run(args: argparse.Namespace, service: Service, protocol: Protocol) -> int:
     """Calls, tokens and price; nothing is asked, written or generated."""
     plan = plan_of(args, protocol)
     answers, notes = answers_or_stand_ins(args, protocol)
     items = plan.items(protocol.questions, answers, args.choices)
-    cost = cost_of(args, [ask for item in items for ask in plan.asks(item)])
+    cost = cost_of(args, service, [ask for item in items for ask in plan.asks(item)])
     said = [*notes, *protocol.labels]
     print(json.dumps({**asdict(cost), "notes": said}, indent=2) if args.json else "\n".join([cost_line(cost), *said]))
     return DONE
 
 
 def _report(
-    args: argparse.Namespace, argv: Sequence[str], service: Service | None, protocol: Protocol, started: datetime
+    args: argparse.Namespace, argv: Sequence[str], service: Service, protocol: Protocol, started: datetime
 ) -> int:
     """Answer, ask, grade, file, print."""
     plan = plan_of(args, protocol)
@@ -94,7 +96,7 @@ def _report(
     result = _result(protocol, plan, graded.grades, seed=args.seed)
     record = Filing(
         kind=KIND,
-        config=_config(args, protocol),
+        config=_config(args, service, protocol),
         fingerprints={**protocol.fingerprints, **{f"answers_{k}": sha256(path) for k, path in enumerate(paths)}},
         argv=argv,
         seed=args.seed,
@@ -120,10 +122,11 @@ def _result(protocol: Protocol, plan: Plan, grades: Sequence[Grade], *, seed: in
     }
 
 
-def _config(args: argparse.Namespace, protocol: Protocol) -> dict[str, Any]:
+def _config(args: argparse.Namespace, service: Service, protocol: Protocol) -> dict[str, Any]:
     """What the result depends on beside files and replies."""
     told = ("judge", "limit", "choices", "repeats", "harden", "fastchat_compat", "seed")
     named = {"questions": protocol.name, "references": protocol.policy, "prompts": protocol.prompts_name}
+    named["service"] = service.host
     return {**{name: getattr(args, name) for name in told}, **named, "parameters": dict(PARAMETERS)}
 
 

@@ -15,12 +15,12 @@ from eval.mtbench.cache import ReplyCache
 from eval.mtbench.cost import Cost, Price, estimate, price_of
 from eval.mtbench.hostile import one_line
 from eval.mtbench.items import Ask
-from eval.mtbench.judge import Asked, ask_all
+from eval.mtbench.judge import Asked, ask_all, split
 from eval.mtbench.protocol import Protocol
 from eval.mtbench.service import Service
 from eval.mtbench.session import Asking, Graded, judge
 
-__all__ = ["budget_of", "cost_line", "cost_of", "grade", "plan_of"]
+__all__ = ["budget_of", "cost_line", "cost_of", "grade", "plan_of", "replies_of"]
 
 
 def plan_of(args: argparse.Namespace, protocol: Protocol) -> Plan:
@@ -34,14 +34,15 @@ def plan_of(args: argparse.Namespace, protocol: Protocol) -> Plan:
     )
 
 
-def grade(args: argparse.Namespace, service: Service | None, plan: Plan, items: Sequence[Item]) -> Graded:
-    """Everything graded; without a service from the replies that are kept."""
-    folder = _folder(args)
-    with ReplyCache.read(folder) if service is None else ReplyCache.open(folder) as cache:
+def grade(args: argparse.Namespace, service: Service, plan: Plan, items: Sequence[Item]) -> Graded:
+    """Everything graded; with ``--replay`` from the replies of ``service`` that are kept."""
+    folder = replies_of(args)
+    with ReplyCache.read(folder) if args.replay else ReplyCache.open(folder) as cache:
         for damage in cache.damaged:
             say(f"{folder}: line {damage.line} is passed over: {damage.reason}", quiet=args.quiet)
-        graded = judge(items, plan, cache, None if service is None else _asking(args, service, cache))
-    if service is not None:
+        ask = None if args.replay else _asking(args, service, cache)
+        graded = judge(items, plan, lambda key: cache.get(key, service.host), ask)
+    if not args.replay:
         say(f"{graded.requests} requests to {one_line(args.judge, 60)}; the replies are kept", quiet=args.quiet)
     return graded
 
@@ -60,7 +61,7 @@ def _price(args: argparse.Namespace) -> Price | None:
     return price_of(args.judge) if args.prices is None else price_of(args.judge, args.prices)
 
 
-def _folder(args: argparse.Namespace) -> Path:
+def replies_of(args: argparse.Namespace) -> Path:
     """Where replies are kept."""
     return Path(args.out) / "mtbench" / "replies"
 
@@ -97,11 +98,10 @@ def _asking(args: argparse.Namespace, service: Service, cache: ReplyCache) -> As
     return ask
 
 
-def cost_of(args: argparse.Namespace, asks: Sequence[Ask]) -> Cost:
-    """What is still to be asked, at the price that is known."""
-    kept = ReplyCache.read(_folder(args))
-    missing = {ask.key: ask for ask in asks if (reply := kept.get(ask.key)) is None or not reply.final}
-    return estimate(list(missing.values()), price=_price(args), batch=args.batch_api)
+def cost_of(args: argparse.Namespace, service: Service, asks: Sequence[Ask]) -> Cost:
+    """What ``service`` is still to be asked, at the price that is known."""
+    _, waiting = split(asks, ReplyCache.read(replies_of(args)), service)
+    return estimate(waiting, price=_price(args), batch=args.batch_api)
 
 
 def cost_line(cost: Cost) -> str:

@@ -12,7 +12,7 @@ from eval.mtbench.batch_book import FILE, Book, Entry
 from eval.mtbench.budget import Budget
 from eval.mtbench.cache import ReplyCache
 from eval.mtbench.exchange import Exchange, adapted, failed, reply_of
-from eval.mtbench.faults import LONGEST_DETAIL, Fault, Meaning, fault_of_status
+from eval.mtbench.faults import LONGEST_DETAIL, Fault, Meaning, fault_inside, fault_of_status
 from eval.mtbench.hostile import one_line
 from eval.mtbench.items import Ask, Reply
 from eval.mtbench.judge import Asked, Progress, final_reply, known, split
@@ -179,10 +179,9 @@ def _answer(ask: Ask, line: Mapping[str, Any], sent: Mapping[str, Any], host: st
     status, body, request_id = (response.get(name) for name in ("status_code", "body", "request_id"))
     if isinstance(status, int) and status >= 400:
         return fault_of_status(status, body, {}, sent, now_s=0.0)
-    told = Told(
-        body=body if isinstance(body, dict) else {}, request_id=request_id if isinstance(request_id, str) else None
-    )
-    return reply_of(ask, told, host)
+    body = body if isinstance(body, dict) else {}
+    told = Told(body=body, request_id=request_id if isinstance(request_id, str) else None)
+    return fault_inside(body, sent) or reply_of(ask, told, host)
 
 
 def _refusal(batch: Mapping[str, Any]) -> str | None:

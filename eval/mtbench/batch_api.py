@@ -21,6 +21,8 @@ _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 # The name under which a batch carries its nonce: by it one is found whose creation was not answered.
 _MARK = "asked_as"
 _PAGE = 100
+# 10,000 verdicts of 2048 tokens, each some 10 kB, with what stands around them.
+_LARGEST_FILE = 2**29
 
 
 class BatchApi:
@@ -110,7 +112,9 @@ class BatchApi:
 
     async def _download(self, file: str, count: object) -> list[dict[str, Any]] | Fault:
         async def once() -> list[dict[str, Any]] | Fault:
-            told = await self._line.attempt_bytes(self._line.client.files.with_raw_response.content(file))
+            told = await self._line.attempt_bytes(
+                self._line.client.files.with_raw_response.content(file), largest=_LARGEST_FILE
+            )
             if isinstance(told, Fault):
                 return told
             lines = _parsed(told[0].split(b"\n"))

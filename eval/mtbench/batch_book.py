@@ -37,9 +37,9 @@ class Book:
         """Batches at that host that were not collected to the end, oldest first."""
         entries: dict[str, Entry] = {}
         for _, line in read_journal(self._journal.path)[0]:
-            nonce, event = str(line.get("nonce")), line.get("event")
-            if event == "planned" and line.get("host") == host:
-                entries[nonce] = Entry(nonce=nonce, keys=frozenset(map(str, line.get("keys", ()))), batch=None)
+            nonce, event, keys = str(line.get("nonce")), line.get("event"), line.get("keys")
+            if event == "planned" and isinstance(keys, list) and line.get("host") == host:
+                entries[nonce] = Entry(nonce=nonce, keys=frozenset(map(str, keys)), batch=None)
             elif event == "made" and nonce in entries:
                 entries[nonce] = replace(entries[nonce], batch=str(line.get("batch")))
             elif event == "over":

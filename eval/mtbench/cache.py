@@ -12,8 +12,6 @@ from eval.mtbench.journal import Damage, Journal, read_journal
 __all__ = ["ReplyCache"]
 
 _FILE = "replies.jsonl"
-_NUMBERS = ("prompt_tokens", "completion_tokens")
-_TEXTS = ("text", "finish_reason", "failure", "judge_returned", "fingerprint", "request_id", "served_by")
 
 
 class ReplyCache:
@@ -27,7 +25,7 @@ class ReplyCache:
         self.damaged: list[Damage] = []
         """Lines that are no reply; they are passed over and left where they are."""
         self._journal = journal
-        self._replies: dict[str, Reply] = {}
+        self._replies: dict[tuple[str, str | None], Reply] = {}
         lines, self.damaged = read_journal(folder / _FILE)
         for number, line in lines:
             try:
@@ -46,14 +44,20 @@ class ReplyCache:
         """
         return cls(folder, Journal.open(folder / _FILE))
 
+    @staticmethod
+    def check_free(folder: Path) -> None:
+        """Raises BadRequest where another process has it open; writes nothing."""
+        Journal.check_free(folder / _FILE)
+
     @classmethod
     def read(cls, folder: Path) -> Self:
         """To read alone, as for ``--replay``: takes no lock, changes no byte."""
         return cls(folder, None)
 
-    def get(self, key: str) -> Reply | None:
-        """The last final reply under the key, else the last that is not final (a transport failure), else None."""
-        return self._replies.get(key)
+    def get(self, key: str, host: str) -> Reply | None:
+        """What the service at ``host`` said under the key: its last final reply, else its last that is not final (a
+        transport failure), else None. The same judge's name at another host may be another judge."""
+        return self._replies.get((key, host))
 
     def put(self, ask: Ask, reply: Reply) -> None:
         """Append ``reply`` to ``ask``; on the disk on return."""
@@ -64,7 +68,7 @@ class ReplyCache:
         self._keep(reply)
 
     def __len__(self) -> int:
-        """How many keys have a reply."""
+        """How many keys have a reply, counted for each service."""
         return len(self._replies)
 
     def __enter__(self) -> Self:
@@ -76,21 +80,20 @@ class ReplyCache:
             self._journal.close()
 
     def _keep(self, reply: Reply) -> None:
-        before = self._replies.get(reply.key)
+        place = reply.key, reply.served_by
+        before = self._replies.get(place)
         if before is None or reply.final or not before.final:
-            self._replies[reply.key] = reply
+            self._replies[place] = reply
 
 
 def _reply_of(line: dict[str, Any]) -> Reply:
     """The reply of a line; ValueError where it holds none."""
     told = {name: value for name, value in line.items() if name != "asked"}
-    for name in _TEXTS:
-        if not isinstance(told.get(name), str | None):
-            raise ValueError(f"{name}: a text or null expected")
-    for name in _NUMBERS:
-        if not isinstance(told.get(name), int | None) or isinstance(told.get(name), bool):
-            raise ValueError(f"{name}: a whole number or null expected")
+    if not isinstance(told.get("served_by"), str):
+        raise ValueError("served_by: the host that answered expected")
+    if not isinstance(told.setdefault("adapted", []), list):
+        raise ValueError("adapted: a list of texts expected")
     try:
-        return Reply(**{**told, "adapted": tuple(told.get("adapted", ()))})
+        return Reply(**{**told, "adapted": tuple(told["adapted"])})
     except TypeError:
-        raise ValueError("not a reply: fields are missing, unknown or of another type") from None
+        raise ValueError("not a reply: fields are missing or unknown") from None

@@ -24,7 +24,7 @@ def print_json(record: Record, result: Mapping[str, Any], graded: Graded) -> Non
 def exit_code(args: argparse.Namespace, parts: Sequence[Mapping[str, Any]], graded: Graded) -> int:
     """1 where asking was stopped, or a part (``scored`` of ``attempted``) is covered less than ``--min-coverage``."""
     if graded.reason is not None:
-        say(f"{PROG}: {graded.reason}; the same command goes on there")
+        say(f"{PROG}: {graded.reason}; what was answered is kept, and not asked again")
     short = [part for part in parts if part["coverage"] < args.min_coverage]
     for part in short:
         say(

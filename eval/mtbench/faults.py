@@ -9,13 +9,13 @@ import email.utils
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from eval.mtbench.hostile import one_line
 
-__all__ = ["LONGEST_DETAIL", "Fault", "Meaning", "fault_of_status", "retry_after_s"]
+__all__ = ["LONGEST_DETAIL", "Fault", "Meaning", "fault_inside", "fault_of_status", "retry_after_s"]
 
 _QUOTA = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
 _KEY = frozenset({"invalid_api_key", "account_deactivated"})
@@ -92,6 +92,21 @@ def fault_of_status(
     if status in (400, 422) and (named := _named_parameter(error.get("param"), message, sent)):
         return Fault(meaning=Meaning.PARAMETER, detail=detail, parameter=named)
     return Fault(meaning=Meaning.GIVE_UP, detail=detail)
+
+
+def fault_inside(body: Mapping[str, Any], sent: Mapping[str, Any]) -> Fault | None:
+    """The fault that a body of status 200 tells of (``{"error": {...}}``), as some gateways do; None without one.
+
+    A code that is an HTTP status, or one of a kind that nothing mends, is taken at its word; any other is retried.
+    """
+    error = body.get("error")
+    if not error or body.get("choices"):
+        return None
+    told = error if isinstance(error, dict) else {"message": str(error)}
+    code = told.get("code")
+    status = code if isinstance(code, int) and 400 <= code < 600 else 500
+    fault = fault_of_status(status, {"error": told}, {}, sent, now_s=0.0)
+    return replace(fault, detail=fault.detail.replace(f"HTTP {status}", "an error with HTTP 200", 1))
 
 
 def retry_after_s(headers: Mapping[str, str], now_s: float) -> float | None:

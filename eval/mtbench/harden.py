@@ -30,7 +30,8 @@ class Marks:
 
         Nothing is taken away, so that the judge sees what was tried; the result carries no mark.
         """
-        while (found := self._pattern.search(text)) is not None:
-            cut = found.start() + 1
-            text = f"{text[:cut]} {text[cut:]}"
-        return text
+        while True:  # again for marks that overlapped: a pass or two
+            safe = self._pattern.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+            if safe == text:
+                return text
+            text = safe

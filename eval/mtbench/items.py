@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 __all__ = ["Answer", "Ask", "Question", "Reply"]
@@ -66,7 +67,7 @@ class Ask:
 class Reply:
     """What the judge's service gave for one :class:`Ask`, as received: reading a score off it is ``parsing``'s work.
 
-    Exactly one of ``text`` and ``failure`` is None. ValueError otherwise.
+    Exactly one of ``text`` and ``failure`` is None. ValueError otherwise, and for a field of another type or range.
     """
 
     key: str
@@ -90,8 +91,22 @@ class Reply:
     """Host of the service that answered: the same judge's name at another host may be another judge."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.key, str) or (self.text is None) == (self.failure is None):
-            raise ValueError("a reply has a key, and either a text or a failure")
+        for name in ("key", "detail", "created"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: a text expected")
+        for name in ("text", "finish_reason", "judge_returned", "fingerprint", "request_id", "served_by"):
+            if not isinstance(getattr(self, name), str | None):
+                raise ValueError(f"{name}: a text or null expected")
+        if not isinstance(self.adapted, tuple) or not all(isinstance(change, str) for change in self.adapted):
+            raise ValueError("adapted: texts expected")
+        if not _is_count(self.attempts) or self.attempts < 1:
+            raise ValueError("attempts: a whole number from 1 expected")
+        if not all(value is None or _is_count(value) for value in (self.prompt_tokens, self.completion_tokens)):
+            raise ValueError("prompt_tokens and completion_tokens: whole numbers from 0, or null, expected")
+        if self.created and datetime.fromisoformat(self.created).utcoffset() != timedelta(0):
+            raise ValueError(f"created: a UTC time in ISO 8601 expected, got {self.created!r:.40}")
+        if (self.text is None) == (self.failure is None):
+            raise ValueError("a reply has either a text or a failure")
         if self.failure not in (None, "refused", "filtered", "transport"):
             raise ValueError(f"failure: refused, filtered or transport expected, got {self.failure!r:.40}")
 
@@ -99,3 +114,8 @@ class Reply:
     def final(self) -> bool:
         """Whether asking again would ask the same thing twice; a transport failure is asked again by the next run."""
         return self.failure != "transport"
+
+
+def _is_count(value: object) -> bool:
+    """A number that something was counted to: no service has ever told one of ten digits."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9

@@ -41,7 +41,7 @@ class Journal:
         """
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(_lock_of(path), os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
             raise BadRequest(_unwritable(path, error)) from error
         descriptor = -1
@@ -52,15 +52,27 @@ class Journal:
             _heal(path, descriptor)
         except BlockingIOError:
             os.close(lock)
-            raise BadRequest(
-                f"another run is writing {str(path)!r}; wait until it has ended, or give another --out"
-            ) from None
+            raise BadRequest(_taken(path)) from None
         except OSError as error:
             for opened in (descriptor, lock):
                 if opened >= 0:
                     os.close(opened)
             raise BadRequest(_unwritable(path, error)) from error
         return cls(path, descriptor, lock)
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises BadRequest where another process has the file open. Writes nothing, and holds nothing."""
+        try:
+            lock = os.open(_lock_of(path), os.O_RDONLY)
+        except OSError:  # nobody has ever opened it; what else is wrong is told by ``open``
+            return
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadRequest(_taken(path)) from None
+        finally:
+            os.close(lock)
 
     def append(self, value: Mapping[str, Any]) -> None:
         """One line, on the disk on return. OSError, and no line, where it cannot be written whole."""
@@ -141,6 +153,14 @@ def _heal(path: Path, descriptor: int) -> None:
             os.fsync(aside.fileno())
         os.ftruncate(descriptor, start)
     os.fsync(descriptor)
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.lock")
+
+
+def _taken(path: Path) -> str:
+    return f"another run is writing {str(path)!r}; wait until it has ended, or give another --out"
 
 
 def _unwritable(path: Path, error: OSError) -> str:

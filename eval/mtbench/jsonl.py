@@ -20,7 +20,8 @@ def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object of the file with its place (``questions.jsonl, line 3``); blank lines are passed over.
 
     Every text is well-formed: half a surrogate pair is U+FFFD, and the object that held it has ``MENDED``. A byte-order
-    mark is no part of the first line. Raises BadRequest for a file that cannot be read as UTF-8 text and for a line that is no JSON object.
+    mark is no part of the first line. Raises BadRequest for a file that cannot be read as UTF-8 text and for a line
+    that is no JSON object.
     """
     try:
         # str.splitlines would also cut at U+2028 and the like, which JSON allows inside a string.

@@ -71,8 +71,8 @@ async def ask_all(
 
 def known(asks: Iterable[Ask], cache: ReplyCache, service: Service) -> dict[str, Reply]:
     """What the cache has for these asks from this service, by key."""
-    found = ((ask.key, cache.get(ask.key)) for ask in asks)
-    return {key: reply for key, reply in found if reply is not None and _is_from(reply, service)}
+    found = ((ask.key, cache.get(ask.key, service.host)) for ask in asks)
+    return {key: reply for key, reply in found if reply is not None}
 
 
 def split(asks: Iterable[Ask], cache: ReplyCache, service: Service) -> tuple[list[tuple[Ask, Reply]], list[Ask]]:
@@ -88,13 +88,8 @@ def split(asks: Iterable[Ask], cache: ReplyCache, service: Service) -> tuple[lis
 
 def final_reply(key: str, cache: ReplyCache, service: Service) -> Reply | None:
     """The reply that makes asking this service unnecessary."""
-    reply = cache.get(key)
-    return reply if reply is not None and reply.final and _is_from(reply, service) else None
-
-
-def _is_from(reply: Reply, service: Service) -> bool:
-    """The same name at another host may be another judge: its reply is none of this service's."""
-    return reply.served_by in (None, service.host)
+    reply = cache.get(key, service.host)
+    return reply if reply is not None and reply.final else None
 
 
 class _Round:

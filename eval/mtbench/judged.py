@@ -32,6 +32,7 @@ from eval.mtbench.verify import Checked, Edition, check, read_judgments
 __all__ = ["calibrate", "verify"]
 
 KIND = "mtbench_calibration"
+_TOLD = ("judge", "limit", "repeats", "harden", "fastchat_compat", "seed")
 _DEFAULT_SET = "mt-bench"  # what published judgments are about
 
 
@@ -52,7 +53,7 @@ def verify(args: argparse.Namespace) -> int:
     return DONE if all(one.reproduced for one in checked) else FAILED
 
 
-def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service | None, started: datetime) -> int:
+def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service, started: datetime) -> int:
     """Rate the answers of the file again, and print how far the judge is from its scores."""
     checked, protocol = _checked(args, args.calibrate)
     asked = {question.question_id for question in protocol.questions[: args.limit]}
@@ -61,7 +62,7 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service | 
         raise BadRequest(f"{str(args.calibrate)!r} has no score whose prompt can be rebuilt; see --verify-judgments")
     plan, items = plan_of(args, protocol), [one.item for one in known]
     if args.dry_run:
-        cost = cost_of(args, [ask for item in items for ask in plan.asks(item)])
+        cost = cost_of(args, service, [ask for item in items for ask in plan.asks(item)])
         print(json.dumps(asdict(cost), indent=2) if args.json else cost_line(cost))
         return DONE
     store = Store.open(args.out)
@@ -73,7 +74,8 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service | 
     record = Filing(
         kind=KIND,
         config={
-            name: getattr(args, name) for name in ("judge", "limit", "repeats", "harden", "fastchat_compat", "seed")
+            "service": service.host,
+            **{name: getattr(args, name) for name in _TOLD},
         },
         fingerprints={**protocol.fingerprints, "judgments": sha256(args.calibrate)},
         argv=argv,
@@ -90,12 +92,14 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service | 
 
 
 def _checked(args: argparse.Namespace, path: Path) -> tuple[list[Checked], Protocol]:
-    """Every judgment against the set's references under each policy, the set's own policy first."""
+    """Every judgment against the references of ``--references``; without it the set's under each policy, its own first."""
     judgments = read_judgments(path)
     protocols = [
         load_protocol(which, policy=policy, prompts=args.prompts, data_dir=args.data_dir, limit=None)
         for which in [args.questions or _DEFAULT_SET]
-        for policy in (None, *(POLICIES if which in PUBLISHED_SETS else ()))
+        for policy in (
+            (args.references,) if args.references else (None, *(POLICIES if which in PUBLISHED_SETS else ()))
+        )
     ]
     editions: list[Edition] = [{q.question_id: q for q in protocol.questions} for protocol in protocols]
     return [check(judgment, protocols[0].prompts, editions) for judgment in judgments], protocols[0]

@@ -42,7 +42,7 @@ class Outcome(StrEnum):
     FILTERED = "filtered"
     TRANSPORT = "transport"  # no reply in the end
     EMPTY_ANSWER = "empty answer"  # nothing to judge, and not sent
-    MISSING = "missing"  # no answer, or no reply in the cache
+    MISSING = "missing"  # no answer, or no reply in the cache, the one about a missing rating included
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ def what_to_set(service: Service, fault: Fault) -> str:
             f"the account of {KEY_VARIABLE} has no quota left {told}: add credit, or set {KEY_VARIABLE} to another key"
         )
     if fault.meaning is Meaning.COST:
-        return f"--max-cost would be passed {told}: what was asked is kept; the same command with more goes on"
+        return f"--max-cost would be passed {told}: give a larger one"
     assert fault.meaning is Meaning.MODEL
     return (
         f"the judge {service.judge} is not served at {service.base_url} {told}: it may be retired or misspelt; give "

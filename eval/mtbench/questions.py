@@ -45,7 +45,9 @@ def read_references(path: Path) -> dict[int, tuple[str, ...]]:
     references = {}
     for place, told in read_objects(path):
         try:
-            references[int(told["question_id"])] = _texts(told["choices"][0]["turns"])
+            if not isinstance(number := told["question_id"], int):
+                raise ValueError(place)
+            references[number] = _texts(told["choices"][0]["turns"])
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BadRequest(f"{place}: question_id and choices[0].turns (texts) are needed") from error
     return references

@@ -17,7 +17,7 @@ from eval.mtbench.parsing import LOWEST, Outcome, Verdict, read_reply
 __all__ = ["Grade", "Lookup", "grades", "reasks"]
 
 Lookup = Callable[[str], Reply | None]
-"""The reply to the request with that key, where there is one."""
+"""The reply of the one service in question to the request with that key, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +102,6 @@ def _read(ask: Ask, item: Item, plan: Plan, reply: Lookup) -> tuple[Verdict, tup
         return verdict, (first,)
     second = reply(reask(ask, first).key)
     if second is None:
-        return verdict, (first,)
+        return Verdict(outcome=Outcome.MISSING, detail="no rating, and not yet asked again for it"), (first,)
     # Asked for a rating and nothing else, it quotes nobody: an answer full of [[n]] cannot make this one unreadable.
     return read_reply(second, ()), (first, second)

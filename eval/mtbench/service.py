@@ -6,6 +6,7 @@ anything else sees it, for a service may echo what it was sent.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -18,20 +19,24 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 from bench.errors import BadRequest
-from eval.mtbench.faults import Fault, Meaning, fault_of_status
+from eval.mtbench.faults import Fault, Meaning, fault_inside, fault_of_status
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-__all__ = ["DEFAULT_URL", "KEY_VARIABLE", "Line", "Service", "Told", "same_judge"]
+__all__ = ["DEFAULT_URL", "KEY_VARIABLE", "LARGEST_COMPLETION", "Line", "Service", "Told", "same_judge"]
 
 DEFAULT_URL = "https://api.openai.com/v1"
 KEY_VARIABLE = "OPENAI_API_KEY"
 
+# A verdict of 2048 tokens is a few kilobytes.
+LARGEST_COMPLETION = 16 * 2**20
 _URL_VARIABLE = "OPENAI_BASE_URL"
 _REDACTED = "[key]"
 # Local services take any key: EMPTY, none or x are no secrets, and striking them out would mangle verdicts.
 _SHORTEST_SECRET = 6
+# A name, or the inside of an IPv6 address's brackets; a name in other letters is written in its ASCII form (RFC 5890).
+_HOST = re.compile(r"(?!.*[^.]{64})[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")
 _SNAPSHOT = re.compile(r"-(\d{4}|\d{4}-\d{2}-\d{2})")
 
 
@@ -45,13 +50,17 @@ class Service:
     judge: str
     base_url: str = DEFAULT_URL
     timeout_s: float = 300.0
-    """Seconds for one request."""
+    """Seconds for one request, its whole answer included."""
     renamed: dict[str, str | None] = field(default_factory=dict, compare=False)
     """Parameters that a 400 named -> the name they go by instead, or None for left out. Filled as the run learns."""
 
     def __post_init__(self) -> None:
-        address = urlsplit(self.base_url)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        try:
+            address = urlsplit(self.base_url)
+            port = address.port
+        except ValueError:  # brackets that do not close, a port that is none
+            address, port = urlsplit(""), None
+        if address.scheme not in ("http", "https") or port == 0 or not _HOST.fullmatch(address.hostname or ""):
             raise BadRequest(
                 "--judge-base-url: an address such as http://localhost:8000/v1 is needed, got another thing"
             )
@@ -62,15 +71,12 @@ class Service:
 
     @classmethod
     def from_environment(cls, judge: str, base_url: str | None = None, *, timeout_s: float = 300.0) -> Self:
-        """The service; ``base_url``: ``--judge-base-url``, else ``OPENAI_BASE_URL``, else OpenAI's.
+        """The service; ``base_url``: ``--judge-base-url``, else ``OPENAI_BASE_URL``, else OpenAI's. Needs no key."""
+        return cls(judge=judge, base_url=base_url or os.environ.get(_URL_VARIABLE) or DEFAULT_URL, timeout_s=timeout_s)
 
-        Raises BadRequest where ``OPENAI_API_KEY`` is not set.
-        """
-        service = cls(
-            judge=judge, base_url=base_url or os.environ.get(_URL_VARIABLE) or DEFAULT_URL, timeout_s=timeout_s
-        )
-        service._key()
-        return service
+    def check_key(self) -> None:
+        """Raises BadRequest where ``OPENAI_API_KEY`` is not set, or no key."""
+        self._key()
 
     @property
     def host(self) -> str:
@@ -91,7 +97,9 @@ class Service:
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Line]:
         """A line to the service, closed at the end. Retrying is ours, so the client's own is off."""
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+        from openai import AsyncOpenAI
+
+        from eval.mtbench.bounded import BoundedClient
 
         # OPENAI_LOG=debug would write the headers of every response, and a service may echo the key in one.
         for name in ("openai", "httpx2", "httpcore2"):
@@ -103,7 +111,7 @@ class Service:
             timeout=self.timeout_s,
             max_retries=0,
             # A redirect would carry the questions, and the key within one host, to where nobody asked.
-            http_client=DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=BoundedClient(follow_redirects=False),
         )
         async with client:
             yield Line(service=self, client=client, key=key)
@@ -146,23 +154,32 @@ class Line:
             return _cut_off("the response is no JSON, or was cut short")
         if not isinstance(body, dict):
             return _cut_off("the response is no JSON object")
-        return Told(body=self.redact(body), request_id=request_id)
+        told = self.redact(body)
+        return fault_inside(told, parameters or {}) or Told(body=told, request_id=request_id)
 
     async def attempt_bytes(
-        self, request: Any, parameters: Mapping[str, Any] | None = None
+        self, request: Any, parameters: Mapping[str, Any] | None = None, *, largest: int = LARGEST_COMPLETION
     ) -> tuple[bytes, str | None] | Fault:
-        """Body and request id of a raw request, not yet redacted; a fault where it fails."""
+        """Body and request id of a raw request, not yet redacted; a fault where it fails, takes longer than
+        ``timeout_s`` in all, or brings more than ``largest`` bytes (decoded)."""
         import httpx2
         import openai
 
+        from eval.mtbench.bounded import TooLarge, at_most
+
         try:
-            response = (await request).http_response
-            content = await response.aread()
+            with at_most(largest):
+                # The client's own timeout is of silence: a service that drips would hold the request for ever.
+                async with asyncio.timeout(self.service.timeout_s):
+                    response = (await request).http_response
+                    content = await response.aread()
         except openai.APIStatusError as error:
             return self._fault(error.response, error.body, parameters or {})
-        except openai.APITimeoutError:
+        except (TimeoutError, openai.APITimeoutError):
             return _cut_off(f"no answer within {self.service.timeout_s:g} s")
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
+            if isinstance(error.__cause__, TooLarge):
+                return _cut_off(f"the response is larger than {largest:,} bytes")
             # Its cause names the reason (refused, reset, unknown host); its text may hold what was received.
             reason = type(error.__cause__ or error).__name__
             return _cut_off(f"no connection, or a dropped one ({reason})")

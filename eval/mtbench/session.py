@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eval.mtbench.asks import Item, Plan
-from eval.mtbench.cache import ReplyCache
 from eval.mtbench.items import Ask
 from eval.mtbench.judge import Asked
 from eval.mtbench.parsing import Outcome
-from eval.mtbench.scoring import Grade, grades, reasks
+from eval.mtbench.scoring import Grade, Lookup, grades, reasks
 
 __all__ = ["Graded", "judge"]
 
@@ -39,14 +38,14 @@ class Graded:
         return "; ".join(filter(None, told)) or None
 
 
-def judge(items: Sequence[Item], plan: Plan, cache: ReplyCache, ask: Asking | None) -> Graded:
-    """Grade ``items``; without ``ask`` from the cache alone."""
+def judge(items: Sequence[Item], plan: Plan, reply: Lookup, ask: Asking | None) -> Graded:
+    """Grade ``items`` by the replies that ``reply`` finds; without ``ask`` nothing is asked before."""
     requests, stopped = 0, None
     if ask is not None:
         asks = [request for item in items for request in plan.asks(item)]
-        for wanted in (lambda: asks, lambda: reasks(items, plan, cache.get)):
+        for wanted in (lambda: asks, lambda: reasks(items, plan, reply)):
             asked = ask(wanted())
             requests += asked.requests
             if (stopped := asked.stopped) is not None:
                 break
-    return Graded(grades=grades(items, plan, cache.get), requests=requests, stopped=stopped)
+    return Graded(grades=grades(items, plan, reply), requests=requests, stopped=stopped)

@@ -19,6 +19,7 @@ __all__ = ["Summary", "summarise"]
 
 _CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 Mean = Callable[[Sequence[Grade]], Interval]
+Filled = Callable[[Sequence[Grade], float], float]
 Summary = dict[str, Any]
 """``models``: one a model, in the order given. ``differences``: each further model against the first, paired."""
 
@@ -28,7 +29,8 @@ def summarise(grades: Sequence[Grade], *, fastchat: bool = False, seed: int = 0)
 
     A turn's score is the mean over repeats, a question's the mean over its scored turns and choices, a model's the mean
     over questions. With ``fastchat`` a model's is the mean over scored rows, as its ``show_result.py`` has it; the two
-    agree where every row is scored.
+    agree where every row is scored. ``worst_case`` and ``best_case`` are the same kind of mean, over questions or rows,
+    had every judgment without a score come out as 1, or as 10.
     """
 
     def mean(given: Sequence[Grade]) -> Interval:
@@ -37,7 +39,10 @@ def summarise(grades: Sequence[Grade], *, fastchat: bool = False, seed: int = 0)
     models = _grouped(grades, lambda grade: grade.model)
     first = next(iter(models), None)
     return {
-        "models": [{"model": name, **_figures(own, mean)} for name, own in models.items()],
+        "models": [
+            {"model": name, **_figures(own, mean, _filled_rows if fastchat else _filled_questions)}
+            for name, own in models.items()
+        ],
         "differences": [
             {"model": name, "from": first, **_difference(own, models[first], seed)}
             for name, own in models.items()
@@ -46,7 +51,7 @@ def summarise(grades: Sequence[Grade], *, fastchat: bool = False, seed: int = 0)
     }
 
 
-def _figures(grades: Sequence[Grade], mean: Mean) -> dict[str, Any]:
+def _figures(grades: Sequence[Grade], mean: Mean, filled: Filled) -> dict[str, Any]:
     scored = [grade for grade in grades if grade.score is not None]
     unflagged = [grade for grade in grades if not grade.marks]
     turns = _grouped(grades, lambda grade: grade.turn)
@@ -58,8 +63,8 @@ def _figures(grades: Sequence[Grade], mean: Mean) -> dict[str, Any]:
         "attempted": len(grades),
         "scored": len(scored),
         "coverage": len(scored) / len(grades),
-        "worst_case": _filled(grades, LOWEST),
-        "best_case": _filled(grades, HIGHEST),
+        "worst_case": filled(grades, LOWEST),
+        "best_case": filled(grades, HIGHEST),
         "outcomes": dict(sorted(Counter(str(grade.verdict.outcome) for grade in grades).items())),
         "flagged": len(grades) - len(unflagged),
         "without_flagged": asdict(mean(unflagged)),
@@ -95,10 +100,15 @@ def _mean_of_rows(grades: Sequence[Grade], seed: int) -> Interval:
     return bootstrap(len(rows), lambda drawn: sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), seed=seed)
 
 
-def _filled(grades: Sequence[Grade], score: float) -> float:
-    """The mean over questions, had every unscored judgment come out as ``score``."""
+def _filled_rows(grades: Iterable[Grade], score: float) -> float:
+    """The mean over rows, had every unscored judgment come out as ``score``."""
+    return fmean(score if grade.score is None else grade.score for grade in grades)
+
+
+def _filled_questions(grades: Sequence[Grade], score: float) -> float:
+    """The same over questions."""
     questions = _grouped(grades, lambda grade: grade.question_id)
-    return fmean(fmean(score if grade.score is None else grade.score for grade in own) for own in questions.values())
+    return fmean(_filled_rows(own, score) for own in questions.values())
 
 
 def _difference(grades: Sequence[Grade], base: Sequence[Grade], seed: int) -> dict[str, Any]:

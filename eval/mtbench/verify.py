@@ -22,6 +22,8 @@ from eval.mtbench.prompts import Prompt, Prompts, messages, prompt_of
 __all__ = ["Checked", "Edition", "Judgment", "check", "read_judgments"]
 
 _UNSCORED = -1.0
+# FastChat takes any number in brackets for a rating, a year as well; beyond this it is damage.
+_HIGHEST = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,16 +70,18 @@ class Checked:
 
 
 def read_judgments(path: Path) -> list[Judgment]:
-    """The lines of a file of single-answer judgments; BadRequest naming the line that is none."""
+    """The lines of a file of single-answer judgments; BadRequest naming the line that is none, or where there is none."""
     judgments = []
     for place, told in read_objects(path):
         try:
             judgments.append(_judgment(place, told))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BadRequest(
                 f"{place}: no single-answer judgment of FastChat: question_id, model, turn, user_prompt, judgment and "
                 "score are needed"
             ) from error
+    if not judgments:
+        raise BadRequest(f"{str(path)!r} holds no judgment; give a file of FastChat's, one JSON object a line")
     return judgments
 
 
@@ -162,14 +166,19 @@ def _judgment(place: str, told: Mapping[str, Any]) -> Judgment:
     turn = told.get("turn")
     if turn is None:  # older files name it by the prompt alone
         turn = 2 if "multi-turn" in told["judge"][1] else 1
-    if turn not in (1, 2) or not isinstance(told["user_prompt"], str) or not isinstance(told["judgment"], str):
+    number, score = told["question_id"], told["score"]
+    if not isinstance(number, int) or not isinstance(turn, int) or turn not in (1, 2):
+        raise ValueError(place)
+    if not all(isinstance(told[name], str) for name in ("model", "user_prompt", "judgment")):
+        raise ValueError(place)
+    if not isinstance(score, int | float) or not _UNSCORED <= score <= _HIGHEST:  # NaN is no score either
         raise ValueError(place)
     return Judgment(
         place=place,
-        question_id=int(told["question_id"]),
-        model=str(told["model"]),
+        question_id=number,
+        model=told["model"],
         turn=turn,
         user_prompt=told["user_prompt"],
         judgment=told["judgment"],
-        score=float(told["score"]),
+        score=float(score),
     )

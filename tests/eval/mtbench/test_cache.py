@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def reply_to(ask: Ask, text: str | None = "Rating: [[7]]", failure: str | None = None) -> Reply:
     """A reply as the judge's service gives it."""
-    return Reply(key=ask.key, text=text, finish_reason="stop", failure=failure, detail="x")
+    return Reply(key=ask.key, text=text, finish_reason="stop", failure=failure, detail="x", served_by="h")
 
 
 def given_up(ask: Ask) -> Reply:
@@ -63,8 +63,8 @@ def test_what_was_put_is_read_again_field_by_field(tmp_path: Path) -> None:
     )
     with ReplyCache.open(tmp_path) as cache:
         cache.put(ask, full)
-        assert cache.get(ask.key) == full
-    assert ReplyCache.read(tmp_path).get(ask.key) == full
+        assert cache.get(ask.key, "h") == full
+    assert ReplyCache.read(tmp_path).get(ask.key, "h") == full
     assert len((tmp_path / "replies.jsonl").read_bytes().splitlines()) == 1
 
 
@@ -80,9 +80,9 @@ def test_the_last_final_reply_wins_over_what_was_given_up(tmp_path: Path) -> Non
             (third, given_up(third)),
         ):
             cache.put(ask, reply)
-        before = [cache.get(ask.key) for ask in wanted]
+        before = [cache.get(ask.key, "h") for ask in wanted]
     after = ReplyCache.read(tmp_path)
-    assert [after.get(ask.key) for ask in wanted] == before and len(after) == 3
+    assert [after.get(ask.key, "h") for ask in wanted] == before and len(after) == 3
     assert before == [reply_to(first, "[[2]]"), given_up(second), reply_to(third, "[[3]]")]
 
 
@@ -104,7 +104,7 @@ def test_a_torn_last_line_is_put_aside_at_every_length(tmp_path: Path) -> None:
         path.parent.mkdir()
         path.write_bytes(whole[:cut])
         with ReplyCache.open(path.parent) as cache:
-            assert cache.get(wanted[0].key) and cache.get(wanted[1].key) is None and not cache.damaged
+            assert cache.get(wanted[0].key, "h") and cache.get(wanted[1].key, "h") is None and not cache.damaged
             cache.put(wanted[1], reply_to(wanted[1]))
         assert path.read_bytes() == whole
         assert path.with_name("replies.jsonl.torn").read_bytes() == whole[end:cut] + b"\n"
@@ -116,7 +116,7 @@ def test_a_whole_last_line_that_lacks_only_its_end_is_kept(tmp_path: Path) -> No
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
     with ReplyCache.open(tmp_path) as cache:
-        assert cache.get(wanted[1].key) == reply_to(wanted[1])
+        assert cache.get(wanted[1].key, "h") == reply_to(wanted[1])
     assert path.read_bytes() == whole and not path.with_name("replies.jsonl.torn").exists()
 
 
@@ -126,30 +126,49 @@ def test_reading_alone_changes_no_byte_and_needs_no_folder(tmp_path: Path) -> No
     path.write_bytes(torn := path.read_bytes()[:-9])
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     cache = ReplyCache.read(tmp_path)
-    assert cache.get(wanted[0].key) and cache.get(wanted[1].key) is None
+    assert cache.get(wanted[0].key, "h") and cache.get(wanted[1].key, "h") is None
     assert [damage.line for damage in cache.damaged] == [2] and path.read_bytes() == torn
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert len(ReplyCache.read(tmp_path / "none")) == 0 and not (tmp_path / "none").exists()
 
 
+GOOD = {"key": "k", "text": "x", "finish_reason": None, "served_by": "h"}
+
+
 @pytest.mark.parametrize(
     "line",
-    [b"{", b"null", b"[]", b'{"key": "k"}', b'{"key": 3, "text": "x", "finish_reason": null}', b"\xff", b"[" * 99999,
-     b'{"key": "k", "text": "x", "finish_reason": null, "unknown": 1}', b'{"key": "k", "text": null}',
-     b'{"key": "k", "text": "x", "finish_reason": null, "prompt_tokens": "many"}',
-     b'{"key": "k", "text": null, "finish_reason": null, "failure": "boredom"}',
-     b'{"key": "k", "text": ["x"], "finish_reason": null}',
-     b'{"key": "k", "text": "x", "finish_reason": null, "adapted": 3}'],
-)  # fmt: skip
+    [
+        *(b"{", b"null", b"[]", b'{"key": "k"}', b"\xff", b"[" * 99999),
+        *(
+            json.dumps({**GOOD, **damage}).encode()
+            for damage in (
+                *({"key": 3}, {"text": None}, {"text": ["x"]}, {"unknown": 1}, {"failure": "boredom"}),
+                *({"text": None, "failure": "boredom"}, {"text": None, "failure": ["refused"]}, {"finish_reason": 1}),
+                *({"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"completion_tokens": True}),
+                *({"completion_tokens": 10**400}, {"completion_tokens": 1.5}, {"attempts": {}}, {"attempts": 0}),
+                *({"detail": [1]}, {"detail": None}, {"judge_returned": 4}, {"fingerprint": []}, {"request_id": {}}),
+                *({"created": "2026-13-45"}, {"created": 5}, {"created": "2026-11-21T00:00:00"}, {"created": None}),
+                *({"adapted": 3}, {"adapted": [{"a": 1}]}, {"adapted": "xy"}, {"adapted": None}),
+                *({"served_by": None}, {"served_by": 7}),
+            )
+        ),
+    ],
+)
 def test_a_damaged_line_in_the_middle_is_listed_and_left_where_it_is(line: bytes, tmp_path: Path) -> None:
     wanted = filled(tmp_path, 2)
     path = tmp_path / "replies.jsonl"
     first, second = path.read_bytes().splitlines()
     path.write_bytes(content := b"\n".join([first, line, b"", second, b""]))
     with ReplyCache.open(tmp_path) as cache:
-        assert all(cache.get(ask.key) for ask in wanted) and len(cache) == 2
+        assert all(cache.get(ask.key, "h") for ask in wanted) and len(cache) == 2
         assert [damage.line for damage in cache.damaged] == [2] and cache.damaged[0].reason
     assert path.read_bytes() == content
+
+
+def test_the_line_that_the_damaged_ones_differ_from_is_a_reply(tmp_path: Path) -> None:
+    (tmp_path / "replies.jsonl").write_text(json.dumps(GOOD) + "\n")
+    cache = ReplyCache.read(tmp_path)
+    assert not cache.damaged and cache.get("k", "h") is not None and cache.get("k", "elsewhere") is None
 
 
 def test_a_second_run_on_the_folder_is_refused_in_one_line_and_may_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Half a surrogate pair, which JSON may carry and UTF-8 may not: mended where it is read, marked, and no bar to a run."""
+"""Half a surrogate pair, which JSON may carry and UTF-8 may not: mended where it is read, and marked."""
 
 from __future__ import annotations
 

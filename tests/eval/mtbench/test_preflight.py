@@ -92,7 +92,7 @@ def test_no_key_is_said_before_anything_is_sent(monkeypatch: pytest.MonkeyPatch)
         if value is not None:
             monkeypatch.setenv("OPENAI_API_KEY", value)
         with pytest.raises(BadRequest, match=r"OPENAI_API_KEY is not set.*export OPENAI_API_KEY="):
-            Service.from_environment("gpt-4")
+            Service.from_environment("gpt-4").check_key()
 
 
 @pytest.mark.parametrize("key", ["sk-\u00e4\u00f6\u00fc", "two words", "line\nbreak"])
@@ -101,7 +101,7 @@ def test_a_key_that_no_header_can_carry_is_refused_without_being_shown(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(BadRequest) as caught:
-        Service.from_environment("gpt-4")
+        Service.from_environment("gpt-4").check_key()
     assert key not in str(caught.value)
 
 
@@ -115,7 +115,8 @@ def test_the_address_is_the_option_then_the_environment_then_openai(
 
 
 @pytest.mark.parametrize(
-    "url", ["localhost:8000", "file:///etc/passwd", "http://", "http://me:secret-word@host/v1", "http://h/v1?key=secret-word"]
+    "url", ["localhost:8000", "file:///etc/passwd", "http://", "http://me:secret-word@host/v1", "http://h/v1?key=secret-word",
+     "http://[::1", "http://localhost:99999/v1", "http://localhost:port/v1", "http://a b/v1", "http://x\ud800/v1"]
 )  # fmt: skip
 def test_an_address_that_is_none_or_carries_a_secret_is_refused_without_being_shown(url: str, judge_key: str) -> None:
     with pytest.raises(BadRequest, match="--judge-base-url") as caught:

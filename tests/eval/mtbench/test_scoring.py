@@ -79,7 +79,7 @@ def test_a_verdict_without_rating_is_asked_about_once_more_and_both_replies_are_
     (again,) = reasks(items, plan(), replies.get)
     assert again.key != ask.key and again.messages[: len(ask.messages)] == ask.messages
     assert [message["role"] for message in again.messages[-2:]] == ["assistant", "user"]
-    assert grades(items, plan(), replies.get)[0].verdict.outcome is Outcome.UNPARSABLE
+    assert grades(items, plan(), replies.get)[0].verdict.outcome is Outcome.MISSING  # there is a reply yet to come
     replies.say(again.key, "Rating: [[6]]")
     (grade,) = grades(items, plan(), replies.get)
     assert (grade.score, grade.reasked, [reply.key for reply in grade.replies]) == (6, True, [ask.key, again.key])
