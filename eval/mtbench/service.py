@@ -178,7 +178,7 @@ class Line:
         except (TimeoutError, openai.APITimeoutError):
             return _cut_off(f"no answer within {self.service.timeout_s:g} s")
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
-            if isinstance(error.__cause__, TooLarge):
+            if isinstance(error.__cause__ or error, TooLarge):
                 return _cut_off(f"the response is larger than {largest:,} bytes")
             # Its cause names the reason (refused, reset, unknown host); its text may hold what was received.
             reason = type(error.__cause__ or error).__name__

@@ -70,7 +70,7 @@ class Checked:
 
 
 def read_judgments(path: Path) -> list[Judgment]:
-    """The lines of a file of single-answer judgments; BadRequest naming the line that is none, or where there is none."""
+    """The lines of a file of single-answer judgments; BadRequest for a line that is none, and where none is."""
     judgments = []
     for place, told in read_objects(path):
         try:

@@ -58,3 +58,19 @@ def test_nothing_is_left_and_nothing_taken(text: str) -> None:
     safe = MARKS.neutralised(text)
     assert MARKS.found([safe]) == []
     assert "".join(safe.split()) == "".join(text.split())
+
+
+def test_neutralising_goes_through_the_text_a_few_times_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: a search for each mark would be 20,000 passes over the text."""
+    passes = []
+
+    class Counted:
+        def __getattr__(self, name: str) -> object:
+            passes.append(name)
+            return getattr(pattern, name)
+
+    marks = Marks(read_prompts(OWN))
+    pattern = marks._pattern
+    monkeypatch.setattr(marks, "_pattern", Counted())
+    safe = marks.neutralised("[[10]]" * 10_000 + "[" * 10_000 + "10]]" * 10_000)
+    assert MARKS.found([safe]) == [] and len(passes) <= 5

@@ -124,6 +124,19 @@ def test_the_figures_are_the_same_bytes_each_time() -> None:
     assert ElementTree.fromstring(first["svg"]).tag.endswith("svg")
 
 
+def test_every_model_stands_in_the_legend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """matplotlib takes a label that begins with an underscore for none."""
+    shown: list[str] = []
+
+    def keep(figure: Any, kind: str) -> bytes:
+        shown[:] = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        return b""
+
+    monkeypatch.setattr("eval.mtbench.figure.figure_bytes", keep)
+    category_bars(result_of("_hidden", "words")[0], [])
+    assert shown == ["_hidden", "_hidden2"]
+
+
 def test_a_figure_with_nothing_scored_has_no_bars() -> None:
     result, _ = result_of("plain", "words")
     for model in result["models"]:

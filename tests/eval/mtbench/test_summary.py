@@ -76,6 +76,14 @@ def test_what_has_no_score_lowers_coverage_and_widens_the_bounds() -> None:
     assert model["outcomes"] == {"scored": 9, "unparsable": 1}
 
 
+def test_as_fastchat_the_bounds_are_means_over_rows_like_the_mean() -> None:
+    """Of two questions one has three rows: a mean over questions would be another."""
+    given = [grade(0, 1, 9.0), grade(1, 1, 3.0), grade(1, 2, 3.0), grade(1, 2, None, repeat=1)]
+    (model,) = summarise(given, fastchat=True)["models"]
+    assert model["mean"]["value"] == 5.0
+    assert (model["worst_case"], model["best_case"]) == ((9 + 3 + 3 + 1) / 4, (9 + 3 + 3 + 10) / 4)
+
+
 def test_nothing_scored_is_no_number() -> None:
     (model,) = summarise([grade(1, 1, None)])["models"]
     assert model["mean"] == {"value": None, "low": None, "high": None, "questions": 0}

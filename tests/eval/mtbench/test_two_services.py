@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BadRequest
 from eval.mtbench.__main__ import main
+from eval.mtbench.cache import ReplyCache
 from tests.eval.mtbench.judge_server import JudgeServer, status, verdict
 from tests.eval.mtbench.test_half_surrogates import answers_to_own
 
@@ -99,3 +101,21 @@ def test_a_stop_before_the_second_asking_names_the_verdicts_that_lack_it(
     assert "7 of 8 judgments have no answer or no reply; stopped: " in err
     assert main(words(tmp_path, judge_server.url, "--replay")) == 1
     assert capsys.readouterr().out == out
+
+
+def test_a_folder_that_another_run_has_is_told_before_anything_is_paid(
+    judge_server: JudgeServer, tmp_path: Path
+) -> None:
+    argv = words(tmp_path, judge_server.url)
+    with ReplyCache.open(tmp_path / "out" / "mtbench" / "replies"), pytest.raises(BadRequest, match="another run"):
+        main(argv)
+    assert judge_server.seen == []
+    assert main(argv) == 0
+
+
+def test_a_stop_for_cost_says_one_thing_to_do(
+    judge_server: JudgeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path, judge_server.url, "--max-cost", "0.2")) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "stopped: " in line]
+    assert "give a larger one" in line and "same command" not in line
