@@ -92,7 +92,7 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service, s
 
 
 def _checked(args: argparse.Namespace, path: Path) -> tuple[list[Checked], Protocol]:
-    """Every judgment against the references that ``--references`` names, else under each policy, the set's own first."""
+    """Every judgment against the references of ``--references``, else of each policy, the set's own first."""
     judgments = read_judgments(path)
     protocols = [
         load_protocol(which, policy=policy, prompts=args.prompts, data_dir=args.data_dir, limit=None)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,25 +136,20 @@ def test_reading_alone_changes_no_byte_and_needs_no_folder(tmp_path: Path) -> No
 GOOD = {"key": "k", "text": "x", "finish_reason": None, "served_by": "h"}
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        *(b"{", b"null", b"[]", b'{"key": "k"}', b"\xff", b"[" * 99999),
-        *(
-            json.dumps({**GOOD, **damage}).encode()
-            for damage in (
-                *({"key": 3}, {"text": None}, {"text": ["x"]}, {"unknown": 1}, {"failure": "boredom"}),
-                *({"text": None, "failure": "boredom"}, {"text": None, "failure": ["refused"]}, {"finish_reason": 1}),
-                *({"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"completion_tokens": True}),
-                *({"completion_tokens": 10**400}, {"completion_tokens": 1.5}, {"attempts": {}}, {"attempts": 0}),
-                *({"detail": [1]}, {"detail": None}, {"judge_returned": 4}, {"fingerprint": []}, {"request_id": {}}),
-                *({"created": "2026-13-45"}, {"created": 5}, {"created": "2026-11-21T00:00:00"}, {"created": None}),
-                *({"adapted": 3}, {"adapted": [{"a": 1}]}, {"adapted": "xy"}, {"adapted": None}),
-                *({"served_by": None}, {"served_by": 7}),
-            )
-        ),
-    ],
+DAMAGES: tuple[dict[str, Any], ...] = (
+    *({"key": 3}, {"text": None}, {"text": ["x"]}, {"unknown": 1}, {"failure": "boredom"}),
+    *({"text": None, "failure": "boredom"}, {"text": None, "failure": ["refused"]}, {"finish_reason": 1}),
+    *({"prompt_tokens": "many"}, {"prompt_tokens": -1}, {"completion_tokens": True}),
+    *({"completion_tokens": 10**400}, {"completion_tokens": 1.5}, {"attempts": {}}, {"attempts": 0}),
+    *({"detail": [1]}, {"detail": None}, {"judge_returned": 4}, {"fingerprint": []}, {"request_id": {}}),
+    *({"created": "2026-13-45"}, {"created": 5}, {"created": "2026-11-21T00:00:00"}, {"created": None}),
+    *({"adapted": 3}, {"adapted": [{"a": 1}]}, {"adapted": "xy"}, {"adapted": None}),
+    *({"served_by": None}, {"served_by": 7}),
 )
+NO_OBJECTS = (b"{", b"null", b"[]", b'{"key": "k"}', b"\xff", b"[" * 99999)
+
+
+@pytest.mark.parametrize("line", [*NO_OBJECTS, *(json.dumps({**GOOD, **damage}).encode() for damage in DAMAGES)])
 def test_a_damaged_line_in_the_middle_is_listed_and_left_where_it_is(line: bytes, tmp_path: Path) -> None:
     wanted = filled(tmp_path, 2)
     path = tmp_path / "replies.jsonl"

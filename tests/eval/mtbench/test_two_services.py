@@ -116,6 +116,6 @@ def test_a_folder_that_another_run_has_is_told_before_anything_is_paid(
 def test_a_stop_for_cost_says_one_thing_to_do(
     judge_server: JudgeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(words(tmp_path, judge_server.url, "--max-cost", "0.2")) == 1
+    assert main(words(tmp_path, judge_server.url, "--max-cost", "0.15")) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "stopped: " in line]
     assert "give a larger one" in line and "same command" not in line
