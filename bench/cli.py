@@ -78,8 +78,8 @@ def add_method_words(parser: Parser) -> None:
     group.add_argument("--trainable", choices=("mlp", "all"), default="mlp", help="mlp: MLP linears and classification "
                        "head; all: everything else trains too, dense (the paper) (default: %(default)s)")  # fmt: skip
     group.add_argument("--lr", type=float, default=1e-4, metavar="X", help="learning rate (default: %(default)s)")
-    group.add_argument("--calibration-steps", type=int, default=30, metavar="N", help="batches that bases are made "
-                       "from (default: %(default)s, the paper's)")  # fmt: skip
+    group.add_argument("--calibration-steps", type=int, metavar="N", help="batches that bases are made from (default: "
+                       "30, the paper's; 10 where neither --model nor a GPU is given)")  # fmt: skip
 
 
 def add_run_words(parser: Parser) -> None:
@@ -103,6 +103,7 @@ def request_of(args: argparse.Namespace) -> Request:
     # Without --model the shape alone: the default has to run where nothing can be fetched.
     default = "roberta-base" if device.startswith("cuda") else "minilm-l6"
     model = default if args.model is None else args.model
+    embedded = args.model is None and device == "cpu"
     return Request(
         model=model,
         random_weights=args.random_weights or args.model is None,
@@ -111,7 +112,7 @@ def request_of(args: argparse.Namespace) -> Request:
         data_dir=args.data_dir,
         lengths=LengthLaw.parse(args.lengths),
         padding=args.padding,
-        batch_size=_batch_size(args.batch_size, embedded=args.model is None and device == "cpu"),
+        batch_size=_or(args.batch_size, 8 if embedded else 16),
         max_length=args.max_length,
         dropout=args.dropout,
         trainable=args.trainable,
@@ -121,7 +122,7 @@ def request_of(args: argparse.Namespace) -> Request:
         fixed_basis=args.fixed_basis,
         lora_rank=args.lora_rank,
         lr=args.lr,
-        calibration_steps=args.calibration_steps,
+        calibration_steps=_or(args.calibration_steps, 10 if embedded else 30),
         device=device,
         dtype=args.dtype,
         limit=args.limit,
@@ -129,11 +130,9 @@ def request_of(args: argparse.Namespace) -> Request:
     )
 
 
-def _batch_size(given: int | None, *, embedded: bool) -> int:
-    """The embedded default is to end within three minutes on two cores."""
-    if given is not None:
-        return given
-    return 8 if embedded else 16
+def _or(given: int | None, default: int) -> int:
+    """What was given, else the default; the embedded default is to end within three minutes on two cores."""
+    return default if given is None else given
 
 
 def progress_bar(*, quiet: bool) -> Progress:
