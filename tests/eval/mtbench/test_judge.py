@@ -2,67 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import email.utils
-import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from eval.mtbench.cache import ReplyCache
 from eval.mtbench.items import Ask, Reply
-from eval.mtbench.judge import Asked, ask_all
-from eval.mtbench.limits import Gate, Patience
 from eval.mtbench.service import Service, same_judge
 from tests.eval.mtbench import judge_server as acts
 from tests.eval.mtbench.judge_server import JudgeServer, asks
+from tests.eval.mtbench.judging import Time, check_ratings, go, lines
 
 pytestmark = pytest.mark.usefixtures("judge_key")
-
-
-class Time:
-    """A clock that only sleeping moves: tests wait for nothing, and see how long was waited."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.now += seconds
-        await asyncio.sleep(0)
-
-    def patience(self, **changes: Any) -> Patience:
-        """Of four attempts, that draws the longest wait each time."""
-        told: dict[str, Any] = {"attempts": 4, "clock": lambda: self.now, "sleep": self.sleep, "draw": _longest}
-        return Patience(**{**told, **changes})
-
-
-def _longest(least: float, most: float) -> float:
-    return most
-
-
-def go(server: JudgeServer, folder: Path, wanted: list[Ask], **options: Any) -> Asked:
-    """Ask all, in a cache of that folder."""
-    service = options.pop("service", None) or Service(judge="gpt-4", base_url=server.url, timeout_s=5.0)
-    options.setdefault("patience", Time().patience())
-    with ReplyCache.open(folder) as cache:
-        return asyncio.run(ask_all(wanted, cache=cache, service=service, **options))
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    """What the cache's file holds."""
-    return [json.loads(line) for line in (folder / "replies.jsonl").read_text().splitlines()]
-
-
-def check_ratings(asked: Asked, wanted: list[Ask]) -> None:
-    """Each ask has the verdict that belongs to its own prompt."""
-    for ask in wanted:
-        rating = acts.rating_for(ask.messages[-1]["content"])
-        assert asked.replies[ask.key].text == f"A fair answer. Rating: [[{rating}]]"
 
 
 def test_a_reply_is_kept_with_all_that_the_service_said(judge_server: JudgeServer, tmp_path: Path) -> None:
@@ -155,69 +108,6 @@ def test_no_more_than_concurrency_are_out_at_a_time(judge_server: JudgeServer, t
     judge_server.usual = act
     go(judge_server, tmp_path, asks(40), concurrency=3)
     assert 2 <= most[0] <= 3
-
-
-def test_retry_after_in_seconds_is_waited_for(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.misbehave(acts.status(429, Retry_After="17"), acts.status(503, Retry_After="23"))
-    waited = Time()
-    go(judge_server, tmp_path, asks(1), patience=waited.patience())
-    assert waited.slept[0] >= 17 and waited.slept[1] == 23
-
-
-def test_retry_after_as_a_date_is_waited_for(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.misbehave(acts.status(503, Retry_After=email.utils.formatdate(time.time() + 40, usegmt=True)))
-    waited = Time()
-    go(judge_server, tmp_path, asks(1), patience=waited.patience())
-    assert 30 < waited.slept[0] <= 40
-
-
-def test_a_429_without_a_wish_is_waited_for_by_backoff(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.misbehave(acts.status(429), acts.status(429))
-    waited = Time()
-    go(judge_server, tmp_path, asks(1), patience=waited.patience())
-    assert waited.now >= 1 + 2
-
-
-def test_a_shut_gate_holds_up_everyone() -> None:
-    clock = Time()
-
-    async def until(seconds: float) -> None:
-        end = clock.now + seconds
-        while clock.now < end:
-            await asyncio.sleep(0)
-
-    async def turns() -> None:
-        for _ in range(10):
-            await asyncio.sleep(0)
-
-    async def scenario() -> None:
-        gate = Gate(clock.patience(sleep=until))
-        await gate.passage()
-        gate.shut(60)
-        gate.shut(5)  # opens no sooner for it
-        waiting = [asyncio.create_task(gate.passage()) for _ in range(3)]
-        for clock.now in (0.0, 10.0, 59.0):
-            await turns()
-            assert not any(task.done() for task in waiting)
-        clock.now = 61.0
-        await asyncio.gather(*waiting)
-
-    asyncio.run(scenario())
-
-
-def test_a_wish_beyond_all_patience_is_left_for_another_run(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.misbehave(acts.status(429, Retry_After="90000"))
-    waited = Time()
-    (ask,) = wanted = asks(1)
-    reply = go(judge_server, tmp_path, wanted, patience=waited.patience()).replies[ask.key]
-    assert (reply.failure, reply.attempts, waited.slept) == ("transport", 1, [])
-
-
-def test_backoff_doubles_up_to_its_limit_and_is_drawn_in_full() -> None:
-    patience = Patience(first_s=1.0, longest_s=10.0, draw=_longest)
-    assert [patience.backoff_s(n) for n in range(1, 7)] == [1, 2, 4, 8, 10, 10]
-    drawn = [Patience().backoff_s(3) for _ in range(200)]
-    assert 0 <= min(drawn) < 1 and 3 < max(drawn) <= 4
 
 
 def test_what_is_given_up_is_no_reply_and_is_asked_again_by_the_next_run(
@@ -321,65 +211,6 @@ def test_what_no_retry_mends_stops_the_run_and_keeps_what_there_is(
     judge_server.usual = acts.verdict()
     check_ratings(go(judge_server, tmp_path, wanted), wanted)
     assert len(judge_server.asked) == 4 + 7
-
-
-def _refuses(*names: str, message: str = "Unsupported parameter: '{}' is not supported with this model.") -> acts.Act:
-    """A service that answers only requests without these parameters."""
-
-    def act(handler: acts.Handler, seen: acts.Seen) -> None:
-        named = next((name for name in names if name in seen.body), None)
-        if named is None:
-            acts.verdict()(handler, seen)
-        else:
-            acts.status(400, {"message": message.format(named), "type": "invalid_request_error"})(handler, seen)
-
-    return act
-
-
-def test_parameters_that_a_400_names_are_changed_once_for_the_run(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.usual = _refuses("temperature", "max_tokens")
-    wanted = asks(30)
-    asked = go(judge_server, tmp_path, wanted, concurrency=1)
-    check_ratings(asked, wanted)
-    changes = ("temperature left out", "max_tokens sent as max_completion_tokens")
-    assert {reply.adapted for reply in asked.replies.values()} == {changes}
-    assert asked.requests == 32
-    body = judge_server.asked[-1].body
-    assert "temperature" not in body and "max_tokens" not in body and body["max_completion_tokens"] == 2048
-
-
-def test_requests_in_flight_together_learn_the_same_change(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.usual = _refuses("temperature", message="'{}' does not support 0 with this model. Only the default.")
-    wanted = asks(40)
-    asked = go(judge_server, tmp_path, wanted, concurrency=8)
-    check_ratings(asked, wanted)
-    assert asked.requests <= 40 + 8
-
-
-def test_a_400_that_names_a_changed_parameter_again_is_given_up(judge_server: JudgeServer, tmp_path: Path) -> None:
-    judge_server.usual = _refuses("max_tokens", "max_completion_tokens")
-    (ask,) = wanted = asks(1)
-    reply = go(judge_server, tmp_path, wanted).replies[ask.key]
-    assert (reply.failure, reply.attempts) == ("transport", 2)
-
-
-def test_a_temperature_out_of_range_is_left_out_whatever_the_message_says(
-    judge_server: JudgeServer, tmp_path: Path
-) -> None:
-    message = "temperature must be at most 2 and at least 0.01, its maximum and minimum"
-    judge_server.misbehave(acts.status(400, {"message": message, "param": "temperature"}))
-    wanted = asks(1)
-    check_ratings(go(judge_server, tmp_path, wanted), wanted)
-    assert "temperature" not in judge_server.asked[-1].body
-
-
-def test_a_prompt_that_is_too_long_changes_no_parameter(judge_server: JudgeServer, tmp_path: Path) -> None:
-    message = "max_tokens is too large: 2048. The maximum context length is 4096 tokens and the request has 3000."
-    judge_server.misbehave(acts.status(400, {"message": message, "param": "max_tokens"}))
-    wanted = asks(2)
-    asked = go(judge_server, tmp_path, wanted, concurrency=1)
-    assert [asked.replies[ask.key].failure for ask in wanted] == ["transport", None]
-    assert "max_tokens" in judge_server.asked[-1].body and len(judge_server.asked) == 2
 
 
 def test_the_same_judge_at_another_host_is_asked_anew(judge_server: JudgeServer, tmp_path: Path) -> None:
