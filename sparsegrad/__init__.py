@@ -5,6 +5,7 @@ from .calibrate import calibrate
 from .clip import clip_grad_norm_
 from .compact import CompactLinear
 from .convert import convert, revert
+from .distributed import data_parallel
 from .errors import BasesMismatch, NonFiniteGradient, NoTargets, SparseGradError
 from .linear import SparseGradLinear
 from .optim import SparseGradOptimizer
@@ -27,6 +28,7 @@ __all__ = [
     "calibrate",
     "clip_grad_norm_",
     "convert",
+    "data_parallel",
     "load",
     "refresh_support",
     "revert",

@@ -53,6 +53,8 @@ class SparseGradLinear(nn.Module):
         self.register_buffer("basis_fingerprint", torch.cat((rotation.fingerprint.cpu(), coordinates)))
         self.kept, self.execution, self.accumulate = kept, execution, accumulate
         self.transposed, self.name = transposed, name
+        # Set by ``distributed.data_parallel``.
+        self.data_parallel = False
         self._arm()
 
     @classmethod
@@ -132,7 +134,14 @@ class SparseGradLinear(nn.Module):
         if self.weight.requires_grad and selection_of(self.weight) is None:
             own = EXECUTIONS[self.execution].rotates_weight or self.rotation.sides == "none"
             stored_elsewhere = None if own else self.rotation
-            Selection(self.weight, self.kept, accumulate=self.accumulate, name=self.name, rotation=stored_elsewhere)
+            Selection(
+                self.weight,
+                self.kept,
+                accumulate=self.accumulate,
+                name=self.name,
+                rotation=stored_elsewhere,
+                averages=self.data_parallel,
+            )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

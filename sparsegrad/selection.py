@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from .average import average_
 from .errors import SparseGradError
 from .rotation import Rotation
 from .support import top_k
@@ -26,12 +27,22 @@ class Selection:
 
     ``rotation``: the coordinates the gradient is in, where they are not the parameter's own; a step has to be written
     back through it. Otherwise, where k is every entry, the gradient stays ``dense`` and nothing is hooked.
+
+    ``averages``: take the mean over all processes before anything is dropped (``distributed.data_parallel``).
     """
 
     def __init__(
-        self, parameter: nn.Parameter, kept: int, *, accumulate: bool, name: str, rotation: Rotation | None = None
+        self,
+        parameter: nn.Parameter,
+        kept: int,
+        *,
+        accumulate: bool,
+        name: str,
+        rotation: Rotation | None = None,
+        averages: bool = False,
     ) -> None:
         self.kept = kept
+        self.averages = averages
         self.accumulate = accumulate
         self.name = name
         self._dropped: Tensor | None = None
@@ -70,6 +81,8 @@ class Selection:
         assert total is not None
         if dropped is not None:
             total = total + dropped
+        if self.averages:
+            average_(total)
         chosen: Any = top_k(total, self.kept)
         if self.accumulate:
             total[tuple(chosen.indices())] = 0
