@@ -97,6 +97,9 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     D is covered by few rows and columns: the entries in those rows meet U, the others V, over compressed rows, which a
     CPU multiplies many times faster than pairs; one dense product as wide as the cover is long writes both.
     """
+    if is_dataless(w_OI):
+        _add_at_most_(w_OI, step, rotated=u_II is not None or v_OO is not None)
+        return
     if u_II is None and v_OO is None:
         w_OI.add_(step)
         return
@@ -118,6 +121,17 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     touched_cols, col_at = cols[~at].unique(return_inverse=True)
     left_CO = _compressed(col_at, rows[~at], values[~at], (len(touched_cols), out)) @ v
     _add_product_(w_OI, torch.cat((v[covering[:by_rows]], left_CO)).T, torch.cat((right_RI, u[touched_cols])))
+
+
+def _add_at_most_(w_OI: Tensor, step: Tensor, *, rotated: bool) -> None:
+    """What ``add_unrotated_`` makes at most on the way: which rows and columns cover the step is data."""
+    if not rotated:  # in place; torch has no such sum for tensors without data
+        return
+    (out, inner), values = step.shape, step.values()
+    rows = min(len(values), out, inner)
+    wide = torch.promote_types(values.dtype, torch.float32)
+    right_RI, left_RO = values.new_empty(rows, inner, dtype=wide), values.new_empty(rows, out, dtype=wide)
+    _add_product_(w_OI, left_RO.T, torch.cat((right_RI,)))
 
 
 def row_cover(rows: Tensor, cols: Tensor, shape: tuple[int, int]) -> tuple[Tensor, int]:
