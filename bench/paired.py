@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
-from scipy.stats import binomtest, bootstrap, nct, permutation_test
+from scipy.stats import bootstrap, permutation_test
+
+from bench.stats import detectable_shift, sign_test
 
 __all__ = ["PairedDifference", "holm", "mcnemar", "paired_difference", "swap_test"]
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
-
-_POWER = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,19 +61,9 @@ class PairedDifference:
             return 1.0
         return float(2 * stdtr(self.freedom, -abs(self.mean) / self.standard_error))
 
-    def detectable(self, confidence: float = 0.95, power: float = _POWER) -> float:
-        """The smallest true difference that a comparison like this one finds significant with that power.
-
-        The t statistic then follows the noncentral t distribution; solved for the noncentrality by bisection.
-        """
-        if not 0 < self.standard_error < math.inf:
-            return self.standard_error
-        critical = stdtrit(self.freedom, (1 + confidence) / 2)
-        low, high = 0.0, 2.0 * critical + 10.0
-        for _ in range(60):
-            middle = (low + high) / 2
-            low, high = (middle, high) if nct.sf(critical, self.freedom, middle) < power else (low, middle)
-        return high * self.standard_error
+    def detectable(self, confidence: float = 0.95, power: float = 0.8) -> float:
+        """The smallest true difference that a comparison like this one finds significant with that power."""
+        return detectable_shift(self.standard_error, self.freedom, confidence=confidence, power=power)
 
     def _quantile(self, probability: float) -> float:
         if self.standard_error == 0 or math.isinf(self.standard_error):
@@ -137,12 +127,11 @@ def _item_error(label_N: Array, a_SN: Array, b_SN: Array, metric: Metric, resamp
 def mcnemar(label_N: Array, a_N: Array, b_N: Array) -> float:
     """McNemar's exact test of two trained classifiers on the same items: two-sided p of equal accuracy.
 
-    Only items that one of them alone gets right speak, and under the null each is as likely to be the one's as the
-    other's (McNemar, 1947).
+    It is the sign test over the items that one of them alone gets right (McNemar, 1947).
     """
     only_a = int(np.sum((a_N == label_N) & (b_N != label_N)))
     only_b = int(np.sum((b_N == label_N) & (a_N != label_N)))
-    return 1.0 if only_a + only_b == 0 else float(binomtest(only_b, only_a + only_b).pvalue)
+    return sign_test(only_b, only_a)
 
 
 def swap_test(label_N: Array, a_N: Array, b_N: Array, metric: Metric, *, swaps: int = 1999, seed: int = 0) -> float:

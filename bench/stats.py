@@ -8,9 +8,22 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import stdtrit
+from scipy.stats import binomtest, nct
 
-__all__ = ["RatioInterval", "noise_floor", "ratio_interval", "verdict"]
+__all__ = [
+    "RatioInterval",
+    "detectable_ratio",
+    "detectable_shift",
+    "noise_floor",
+    "ratio_interval",
+    "sign_test",
+    "verdict",
+]
+
+_POWER = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +66,18 @@ def ratio_interval(
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence: between 0 and 1 expected, got {confidence}")
+    d = _log_ratios(numerator, denominator)
+    n = len(d)
+    half = math.inf  # one round has no spread
+    if n > 1:
+        half = stdtrit(n - 1, (1 + confidence) / 2) * d.std(ddof=1) / math.sqrt(n)
+    with np.errstate(over="ignore"):  # a log interval too wide for a float is an infinite one
+        mean, low, high = np.exp(d.mean() + np.array([0, -half, half])).tolist()
+    return RatioInterval(mean=mean, low=low, high=high, rounds=n)
+
+
+def _log_ratios(numerator: Sequence[float], denominator: Sequence[float]) -> NDArray[np.float64]:
+    """log numerator - log denominator of each round; ValueError for what cannot be paired or is no measurement."""
     if len(numerator) != len(denominator):
         given = f"{len(numerator)} numerators, {len(denominator)} denominators"
         raise ValueError(f"rounds must be paired: {given}")
@@ -63,14 +88,7 @@ def ratio_interval(
     if not measured.all():
         raise ValueError(f"samples must be positive and finite, got {samples[~measured].tolist()}")
 
-    d = np.log(samples[0]) - np.log(samples[1])
-    n = len(d)
-    half = math.inf  # one round has no spread
-    if n > 1:
-        half = stdtrit(n - 1, (1 + confidence) / 2) * d.std(ddof=1) / math.sqrt(n)
-    with np.errstate(over="ignore"):  # a log interval too wide for a float is an infinite one
-        mean, low, high = np.exp(d.mean() + np.array([0, -half, half])).tolist()
-    return RatioInterval(mean=mean, low=low, high=high, rounds=n)
+    return np.log(samples[0]) - np.log(samples[1])
 
 
 def noise_floor(aa: RatioInterval) -> float:
@@ -92,3 +110,39 @@ def verdict(interval: RatioInterval, floor: float) -> Literal["faster", "slower"
     if interval.high < 1 and -math.log(interval.mean) > floor:
         return "slower"
     return "~"
+
+
+def detectable_shift(
+    standard_error: float, freedom: float, *, confidence: float = 0.95, power: float = _POWER
+) -> float:
+    """The smallest true difference that a two-sided t test finds with that power, in the unit of the error.
+
+    With a true difference D the statistic mean / standard error follows the noncentral t distribution of noncentrality
+    D / standard error (Fisher, 1931): solved for the D at which it passes the critical value ``power`` of the time.
+    Infinite and zero errors are returned as they are.
+    """
+    if not 0 < standard_error < math.inf:
+        return standard_error
+    critical = stdtrit(freedom, (1 + confidence) / 2)
+    # Above 2 * critical + 10 the power is over 0.99 at every number of degrees of freedom.
+    noncentrality = brentq(lambda nc: nct.sf(critical, freedom, nc) - power, 0.0, 2 * critical + 10)
+    return float(noncentrality * standard_error)
+
+
+def detectable_ratio(first: Sequence[float], second: Sequence[float], *, power: float = _POWER) -> float:
+    """The smallest ratio of two speeds that a comparison of as many rounds and as much spread as this A/A pair's tells
+    from 1 at 95%, with that power: a factor above 1 (its inverse on the other side); inf from one round.
+
+    Arguments and errors as ``ratio_interval``'s. An answer of ``~`` says: if there is a difference, it is likely below.
+    """
+    d = _log_ratios(first, second)
+    n = len(d)
+    if n == 1:
+        return math.inf
+    shift = detectable_shift(float(d.std(ddof=1)) / math.sqrt(n), n - 1, power=power)
+    return math.exp(shift) if shift < math.log(np.finfo(np.float64).max) else math.inf
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided p of the exact sign test: either side is as likely to win a pair; ties are left out by the caller."""
+    return 1.0 if wins + losses == 0 else float(binomtest(wins, wins + losses).pvalue)
