@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bench.models import ModelSource, resolve_model
 from bench.sequences import choose_tokenizer
@@ -12,6 +13,7 @@ from bench.tasks import TASKS
 from bench.tokenize import Tokenizer
 from eval.protocol import Protocol
 from eval.splits import Splits, read_splits
+from eval.watch import Watch
 from sparsegrad.methods import METHODS, Method, Settings
 
 __all__ = ["Cell", "Subject"]
@@ -51,11 +53,27 @@ class Subject:
         """The task's examples."""
         return read_splits(self.task, data_dir=self.data_dir, limit=self.limit)
 
+    def text(self) -> Hashable:
+        """All seeds share it."""
+        return replace(self, seed=0)
+
+    def text_fingerprints(self) -> dict[str, str]:
+        """Of the examples, and of what the tokenizer makes of them."""
+        source, splits = self.source(), self.splits()
+        tokens = splits.tokens(self.words(source), vocabulary=source.config.vocab_size)
+        return {"data": splits.fingerprint(), "tokens": tokens}
+
+    def model_fingerprint(self) -> str:
+        """Of configuration, weights and the new head's seed."""
+        return self.source().fingerprint()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
     """One run: subject, method, budget, learning rate, protocol. Fields that name an option have its meaning."""
 
+    kind: ClassVar[str] = "glue"
+    """Of its record."""
     subject: Subject
     method: str
     lr: float
@@ -115,3 +133,15 @@ class Cell:
         protocol = self.protocol
         batches = {"batch_size": protocol.batch_size, "padding": protocol.padding, "max_length": protocol.max_length}
         return {**shared, **batches, **options}
+
+    def train(self, folder: Path, bases: Path | None, threads: int, watch: Watch | None) -> dict[str, Any]:
+        """Fine-tune and score, see `eval.finetune.finetune`."""
+        from eval.finetune import finetune
+
+        return finetune(self, folder, bases, threads, watch)
+
+    def calibrate(self, path: Path, threads: int) -> dict[str, Any]:
+        """Make the bases, see `eval.finetune.calibrate_cell`."""
+        from eval.finetune import calibrate_cell
+
+        return calibrate_cell(self, path, threads)

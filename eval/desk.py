@@ -10,7 +10,7 @@ import fcntl
 import multiprocessing
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,17 +23,16 @@ from bench.environment import code_fingerprint, environment
 from bench.fresh import Outcome, run_fresh
 from bench.record import Record, Status, record_key
 from bench.store import Store
-from eval.cell import Cell, Subject
-from eval.finetune import calibrate_cell, finetune
+from eval.job import Job, Source
 from eval.watch import Watch
 
 __all__ = ["Desk"]
 
-KIND, TRIAL, CALIBRATION = "glue", "glue_trial", "glue_calibration"
 # Between two tries for a lock that another process holds.
 _PATIENCE_S = 0.2
 
 T = TypeVar("T")
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,15 +49,15 @@ class Desk:
     """Whether to train again what has a record. Bases and the trials of a search are kept."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
-    def key(self, cell: Cell) -> str:
+    def key(self, cell: Job) -> str:
         """Of request, data, model, code and libraries; not of the machine, which may change between two cells."""
-        return self._key(KIND, cell.config(), cell.subject)
+        return self._key(cell.kind, cell.config(), cell.subject)
 
-    def known(self, cell: Cell) -> Record | None:
+    def known(self, cell: Job) -> Record | None:
         """The cell's ok record, unless all is to be done afresh."""
-        return None if self.fresh else self.store.find(KIND, self.key(cell))
+        return None if self.fresh else self.store.find(cell.kind, self.key(cell))
 
-    def do(self, cells: Iterable[Cell], done: Callable[[Cell], None]) -> dict[Cell, Record]:
+    def do(self, cells: Iterable[J], done: Callable[[J], None]) -> dict[J, Record]:
         """Every cell's record, in their order; `done` is called as each is there.
 
         A cell that fails is a record with its error, and the others go on.
@@ -66,14 +65,14 @@ class Desk:
         cells = list(dict.fromkeys(cells))
         self.look_up(cells)
 
-        def job(cell: Cell) -> Record:
+        def job(cell: J) -> Record:
             record = self.record(cell)
             done(cell)
             return record
 
         return dict(zip(cells, self.spread([partial(job, cell) for cell in cells]), strict=True))
 
-    def look_up(self, cells: Iterable[Cell]) -> None:
+    def look_up(self, cells: Iterable[Job]) -> None:
         """Read what keys are made of. To be called before there are threads: libraries are kept quiet by redirecting
         the whole process's streams."""
         for cell in cells:
@@ -95,12 +94,14 @@ class Desk:
                 raise
         return [future.result() for future in futures]
 
-    def record(self, cell: Cell, watch: Watch | None = None) -> Record:
+    def record(self, cell: Job, watch: Watch | None = None) -> Record:
         """The cell's record: the one there is, or a new one.
 
         A watched run (a trial that may be cut short) is a record of its own: how it ends depends on other trials.
         """
-        kind, config = (KIND, cell.config()) if watch is None else (TRIAL, {**cell.config(), **watch.config()})
+        kind, config = cell.kind, cell.config()
+        if watch is not None:
+            kind, config = f"{kind}_trial", {**config, **watch.config()}
         key = self._key(kind, config, cell.subject)
         with self.alone(key) as folder:
             known = None if self.fresh and watch is None else self.store.find(kind, key)
@@ -111,30 +112,30 @@ class Desk:
                 shutil.rmtree(folder, ignore_errors=True)
         return known
 
-    def _train(self, cell: Cell, folder: Path, watch: Watch | None) -> Outcome:
+    def _train(self, cell: Job, folder: Path, watch: Watch | None) -> Outcome:
         config = cell.calibration_config()
         if config is None:
-            return run_fresh(finetune, cell, folder, None, self.threads, watch)
-        path = self.store.folder / "bases" / f"{self._key(CALIBRATION, config, cell.subject)}.safetensors"
+            return run_fresh(cell.train, folder, None, self.threads, watch)
+        path = self.store.folder / "bases" / f"{self._key(_bases_of(cell), config, cell.subject)}.safetensors"
         calibration = self._calibrated(cell, config, path)
         if calibration.status is not Status.OK:
             return Outcome(status=calibration.status, reason=f"no bases, calibration: {calibration.reason}")
-        trained = run_fresh(finetune, cell, folder, path, self.threads, watch)
+        trained = run_fresh(cell.train, folder, path, self.threads, watch)
         if trained.status is not Status.OK:
             return trained
         return replace(trained, value={**trained.value, "calibration_s": calibration.result["calibration_s"]})
 
-    def _calibrated(self, cell: Cell, config: dict[str, Any], path: Path) -> Record:
+    def _calibrated(self, cell: Job, config: dict[str, Any], path: Path) -> Record:
         """The record of the bases in `path`, which cells that differ in method, rate or budget may share."""
         with self.alone(path.stem):
-            known = self.store.find(CALIBRATION, path.stem) if path.is_file() else None
+            known = self.store.find(_bases_of(cell), path.stem) if path.is_file() else None
             if known is None:
                 started = datetime.now(UTC)
-                outcome = run_fresh(calibrate_cell, cell, path, self.threads)
-                known = self._file(CALIBRATION, config, cell, started, outcome)
+                outcome = run_fresh(cell.calibrate, path, self.threads)
+                known = self._file(_bases_of(cell), config, cell, started, outcome)
         return known
 
-    def _file(self, kind: str, config: dict[str, Any], cell: Cell, started: datetime, outcome: Outcome) -> Record:
+    def _file(self, kind: str, config: dict[str, Any], cell: Job, started: datetime, outcome: Outcome) -> Record:
         if self._stopped.is_set():  # its process was ended by us: nothing was found out
             outcome = Outcome(status=Status.INTERRUPTED, reason="interrupted by the user")
         record = Record(
@@ -154,7 +155,7 @@ class Desk:
         self.store.write(record)
         return record
 
-    def _key(self, kind: str, config: dict[str, Any], subject: Subject) -> str:
+    def _key(self, kind: str, config: dict[str, Any], subject: Source) -> str:
         return record_key(kind, config, self.fingerprints(subject), {"libraries": self._libraries})
 
     @contextmanager
@@ -168,27 +169,25 @@ class Desk:
                     raise KeyboardInterrupt
             yield self.store.folder / "unfinished" / key
 
-    def fingerprints(self, subject: Subject) -> dict[str, str]:
+    def fingerprints(self, subject: Source) -> dict[str, str]:
         """Of data, tokens, model and code, each read once a command."""
         if subject not in self._told:
-            self._told[subject] = {**self._text(subject), "model": subject.source().fingerprint(), "code": self._code}
+            self._told[subject] = {**self._text(subject), "model": subject.model_fingerprint(), "code": self._code}
         return self._told[subject]
 
-    def _text(self, subject: Subject) -> dict[str, str]:
+    def _text(self, subject: Source) -> dict[str, str]:
         """Of data and tokens, which all seeds share."""
-        anyone = replace(subject, seed=0)
-        if anyone not in self._texts:
-            source, splits = subject.source(), subject.splits()
-            tokens = splits.tokens(subject.words(source), vocabulary=source.config.vocab_size)
-            self._texts[anyone] = {"data": splits.fingerprint(), "tokens": tokens}
-        return self._texts[anyone]
+        text = subject.text()
+        if text not in self._texts:
+            self._texts[text] = subject.text_fingerprints()
+        return self._texts[text]
 
     @cached_property
-    def _told(self) -> dict[Subject, dict[str, str]]:
+    def _told(self) -> dict[Source, dict[str, str]]:
         return {}
 
     @cached_property
-    def _texts(self) -> dict[Subject, dict[str, str]]:
+    def _texts(self) -> dict[Hashable, dict[str, str]]:
         return {}
 
     @cached_property
@@ -200,6 +199,11 @@ class Desk:
     def _libraries(self) -> dict[str, str | None]:
         libraries: dict[str, str | None] = environment("cpu")["libraries"]
         return libraries
+
+
+def _bases_of(cell: Job) -> str:
+    """The kind of the records of its bases."""
+    return f"{cell.kind}_calibration"
 
 
 def _taken(lock: IO[str]) -> bool:
