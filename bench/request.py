@@ -127,8 +127,12 @@ class Request:
 
 
 def parse_kept(text: str) -> int | float:
-    """``22000`` or ``22_000`` (a count) or ``0.01`` or ``1%`` (a share)."""
+    """``22000``, ``22_000`` or ``22k`` (a count), ``0.01`` or ``1%`` (a share), ``dense`` (every entry)."""
     try:
+        if text == "dense":
+            return 1.0
+        if text.endswith("k") and text[:-1].isdigit():
+            return 1000 * int(text[:-1])
         if text.endswith("%"):
             return float(text[:-1]) / 100
         return int(text) if text.replace("_", "").isdigit() else float(text)

@@ -34,6 +34,8 @@ def workload(folder: Path) -> Workload:
     [
         ("22000", 22_000),
         ("22_000", 22_000),
+        ("18k", 18_000),
+        ("dense", 1.0),
         ("1", 1),
         ("0", 0),
         ("0.01", 0.01),
@@ -47,7 +49,7 @@ def test_kept_is_a_count_or_a_share(text: str, kept: float) -> None:
     assert type(parse_kept(text)) is type(kept), "1 entry is not every entry"
 
 
-@pytest.mark.parametrize("text", ["", "lots", "%", "1%%", "1_", "_", "1,000", "²", "0x10", "1 %x"])
+@pytest.mark.parametrize("text", ["", "lots", "%", "1%%", "1_", "_", "1,000", "²", "0x10", "1 %x", "k", "²k", "1.5k"])
 def test_kept_that_is_no_number(text: str) -> None:
     with pytest.raises(BadRequest, match=r"--kept .*such as 22000 or a share such as 0\.01 or 1%"):
         parse_kept(text)
