@@ -1,0 +1,131 @@
+"""From measurements to a verdict: each says something of a claim in a setting, and the claim is settled by them all.
+
+Only the setting that a claim is made of can give it a verdict: a figure of another machine or model is shown beside it,
+marked as not comparable. A claim fails where it fails in any such setting; it is reproduced where it holds in one and
+fails in none; it is within noise where every one leaves it open.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.stats import RatioInterval
+from reports.document import Cell, CellStatus, Certainty, Claim, Detail, Verdict
+from reports.paper.claims import PaperClaim
+from reports.reading.shelf import Shelf
+
+__all__ = ["Finding", "Rule", "in_band", "settle", "told_side"]
+
+_MARK = {Verdict.WITHIN_NOISE: CellStatus.NOISE}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One measurement beside a claim."""
+
+    verdict: Verdict
+    """What it says, were its setting the claim's."""
+    text: str
+    """The figure: ``1.61x``."""
+    setting: str
+    """Where it was measured, in words."""
+    of_claim: bool
+    """Whether that is the setting that the claim is made of."""
+    why: str
+    """How the verdict follows from the figure."""
+    interval: str | None = None
+    sort: float | None = None
+    detail: Detail | None = None
+    ended: str = ""
+    """When it was measured, ISO 8601: of one setting measured twice the newer counts."""
+
+    def cell(self) -> Cell:
+        """The figure as the ledger shows it."""
+        status = _MARK.get(self.verdict, CellStatus.OK) if self.of_claim else CellStatus.INCOMPARABLE
+        return Cell(
+            text=self.text,
+            sort=self.sort,
+            status=status,
+            interval=self.interval,
+            reason=f"{self.setting}: {self.why}",
+            detail=self.detail,
+        )
+
+
+Rule = Callable[[PaperClaim, Shelf], Iterable[Finding]]
+
+
+def settle(claim: PaperClaim, findings: Iterable[Finding]) -> Claim:
+    """The claim's row of the ledger."""
+    newest = _newest(findings)
+    own = [finding for finding in newest if finding.of_claim]
+    others = [finding for finding in newest if not finding.of_claim]
+    verdict = verdict_of(own)
+    printed = ", ".join(f"{name} {value.told()}" for name, value in claim.printed.items())
+    certainty = _certainty(claim)
+    if verdict is not Verdict.NOT_TESTED and certainty is Certainty.UNCERTAIN:
+        verdict = Verdict.NO_VERDICT
+    deciding = [finding for finding in own if finding.verdict is verdict] or own
+    why = [f"{finding.setting}: {finding.why}." for finding in deciding]
+    if not own:
+        why = ["Not measured in the setting that the claim is made of."]
+        said = Counter(finding.verdict.value for finding in others)
+        told = ", ".join(f"{verdict} in {times}" for verdict, times in said.items())
+        why += [f"Elsewhere, which decides nothing: {told}."] if others else []
+    return Claim(
+        id=claim.id,
+        sentence=claim.sentence,
+        place=claim.where,
+        published=printed or "a direction, no figure",
+        certainty=certainty,
+        tolerance=claim.tolerance,
+        measured=tuple(finding.cell() for finding in (*own, *others)),
+        verdict=verdict,
+        why=" ".join(why),
+        takes=claim.to_test,
+    )
+
+
+def verdict_of(findings: Sequence[Finding]) -> Verdict:
+    """All findings of the claim's own setting together."""
+    said = {finding.verdict for finding in findings}
+    for verdict in (Verdict.NOT_REPRODUCED, Verdict.REPRODUCED, Verdict.WITHIN_NOISE):
+        if verdict in said:
+            return verdict
+    return Verdict.NOT_TESTED
+
+
+def in_band(ratio: RatioInterval, low: float, high: float) -> Verdict:
+    """Whether an interval lies within a band of factors, wholly out of it, or across its edge."""
+    if low <= ratio.low and ratio.high <= high:
+        return Verdict.REPRODUCED
+    return Verdict.NOT_REPRODUCED if ratio.high < low or ratio.low > high else Verdict.WITHIN_NOISE
+
+
+def told_side(sides: Sequence[str | None], wanted: str) -> Verdict:
+    """Verdict on a claim of direction: every side told is the wanted one, some is the other, or some is open (``~``).
+
+    ``sides``: ``~``, ``wanted`` or its opposite; None for not measured.
+    """
+    if not sides or None in sides:
+        return Verdict.NOT_TESTED
+    if all(side == wanted for side in sides):
+        return Verdict.REPRODUCED
+    return Verdict.NOT_REPRODUCED if any(side not in (wanted, "~") for side in sides) else Verdict.WITHIN_NOISE
+
+
+def _newest(findings: Iterable[Finding]) -> list[Finding]:
+    """One finding a setting, the newest, newest first."""
+    by_setting: dict[str, Finding] = {}
+    for finding in sorted(findings, key=lambda finding: finding.ended):
+        if finding.verdict is not Verdict.NOT_TESTED:
+            by_setting[finding.setting] = finding
+    return sorted(by_setting.values(), key=lambda finding: finding.ended, reverse=True)
+
+
+def _certainty(claim: PaperClaim) -> Certainty:
+    """Of its least certain figure."""
+    order: Mapping[Certainty, int] = {kind: place for place, kind in enumerate(Certainty)}
+    return max((value.certainty for value in claim.printed.values()), key=order.__getitem__, default=Certainty.CERTAIN)
