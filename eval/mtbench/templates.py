@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from bench.errors import BadRequest
 from bench.hub import first_line
 
-__all__ = ["ChatTemplate", "FastChatTemplate", "Template", "template_for"]
+__all__ = ["ChatTemplate", "FastChatTemplate", "Message", "Template", "template_for"]
 
+# Role (user, assistant or, first alone, system) and what is said.
+Message = tuple[str, str]
 
 # Those that many models were trained with.
 _SHARED = ("vicuna_v1.1", "llama-2", "alpaca", "mistral", "zero_shot")
@@ -39,6 +41,9 @@ class Template(Protocol):
     def prompt(self, questions: Sequence[str], answers: Sequence[str]) -> str:
         """The text up to where the next answer begins; one question more than answers."""
 
+    def text(self, messages: Sequence[Message], *, open_reply: bool) -> str:
+        """The conversation so far; with `open_reply` up to where the next answer begins."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ChatTemplate:
@@ -52,10 +57,12 @@ class ChatTemplate:
 
     def prompt(self, questions: Sequence[str], answers: Sequence[str]) -> str:
         """As transformers renders it."""
-        messages = [{"role": "user", "content": questions[0]}]
-        for answer, question in zip(answers, questions[1:], strict=True):
-            messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": question}]
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        return self.text(_in_turns(questions, answers), open_reply=True)
+
+    def text(self, messages: Sequence[Message], *, open_reply: bool) -> str:
+        """As transformers renders it."""
+        told = [{"role": role, "content": content} for role, content in messages]
+        return str(self.tokenizer.apply_chat_template(told, tokenize=False, add_generation_prompt=open_reply))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +85,19 @@ class FastChatTemplate:
 
     def prompt(self, questions: Sequence[str], answers: Sequence[str]) -> str:
         """As FastChat renders it."""
+        return self.text(_in_turns(questions, answers), open_reply=True)
+
+    def text(self, messages: Sequence[Message], *, open_reply: bool) -> str:
+        """As FastChat renders it."""
         conversation = self._conversation()
         user, assistant = conversation.roles
-        for question, answer in zip(questions, [*answers, None], strict=True):
-            conversation.append_message(user, question)
-            conversation.append_message(assistant, answer)
+        for role, content in messages:
+            if role == "system":
+                conversation.set_system_message(content)
+            else:
+                conversation.append_message(user if role == "user" else assistant, content)
+        if open_reply:
+            conversation.append_message(assistant, None)
         return str(conversation.get_prompt())
 
     def _conversation(self) -> Any:
@@ -116,6 +131,13 @@ def template_for(tokenizer: Any, conv_template: str | None, *, model: str) -> Te
             f"give --conv-template NAME"
         ) from error
     return template
+
+
+def _in_turns(questions: Sequence[str], answers: Sequence[str]) -> list[Message]:
+    messages: list[Message] = [("user", questions[0])]
+    for answer, question in zip(answers, questions[1:], strict=True):
+        messages += [("assistant", answer), ("user", question)]
+    return messages
 
 
 def _fastchat_names() -> list[str]:
