@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from bench.models import ModelSource, resolve_model
 from bench.sequences import choose_tokenizer
-from bench.tasks import TASKS
 from bench.tokenize import Tokenizer
 from eval.protocol import Protocol
 from eval.splits import Splits, read_splits
+from eval.synthetic import ENCODER, small_encoder
+from eval.tasks import TASKS
 from eval.watch import Watch
 from sparsegrad.methods import METHODS, Method, Settings
 
@@ -37,12 +38,11 @@ class Subject:
 
     def source(self) -> ModelSource:
         """The model; BadRequest where it cannot be had."""
+        labels = TASKS[self.task].labels
+        if self.model == ENCODER:
+            return small_encoder(labels=labels, dropout=self.dropout, seed=self.seed)
         return resolve_model(
-            self.model,
-            random_weights=self.random_weights,
-            labels=TASKS[self.task].labels,
-            dropout=self.dropout,
-            seed=self.seed,
+            self.model, random_weights=self.random_weights, labels=labels, dropout=self.dropout, seed=self.seed
         )
 
     def words(self, source: ModelSource) -> Tokenizer:

@@ -10,8 +10,8 @@ import numpy as np
 
 from bench.paired import PairedDifference, holm, mcnemar, paired_difference, swap_test
 from bench.record import Record, Status
-from bench.tasks import TASKS
 from eval.metrics import TASK_METRICS, headline
+from eval.tasks import TASKS
 
 __all__ = ["adjust", "compare"]
 

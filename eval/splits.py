@@ -17,9 +17,10 @@ from torch import Tensor
 
 from bench.batches import Batch, Padding, collate
 from bench.errors import BadRequest
-from bench.tasks import TASKS, Example, read_task, text_fingerprint
+from bench.tasks import Example, text_fingerprint
 from bench.tokenize import Encoding, Tokenizer
 from eval.protocol import Protocol
+from eval.tasks import TASKS, read_task
 
 __all__ = ["Collator", "Splits", "read_splits", "rows_of"]
 

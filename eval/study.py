@@ -13,10 +13,10 @@ from bench.errors import BadRequest
 from bench.models import ModelSource, max_positions
 from bench.record import Record, Status
 from bench.request import DTYPES
-from bench.tasks import TASKS
 from eval.budget import entries_and_sides, equal_rank
 from eval.cell import Cell, ScoredOn, Subject
 from eval.protocol import PAPER_SETTINGS, Protocol
+from eval.tasks import TASKS
 from sparsegrad import SparseGradError
 from sparsegrad.methods import METHODS
 

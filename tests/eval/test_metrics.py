@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from bench.tasks import TASKS
 from eval.metrics import TASK_METRICS, accuracy, f1, headline, mcc, pearson, score, spearman
+from eval.tasks import TASKS
 
 classes = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=2, max_size=40)
 
