@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from bench.drift import machine_reasons, trend
+from bench.machine import MachineLog
 from bench.record import Record, Status
-from bench.stats import RatioInterval, noise_floor, ratio_interval, verdict
+from bench.stats import RatioInterval, detectable_ratio, noise_floor, ratio_interval, sign_test, verdict
 from bench.timing import Contestant
 from bench.train import PHASES
 from sparsegrad.methods import METHODS
@@ -27,39 +30,81 @@ def result(
     peaks: Mapping[str, Record],
     calibrations: Mapping[str, Record],
     zero_row_share: float | None,
+    machine: MachineLog | None = None,
+    *,
+    drift: str = "invalid",
 ) -> dict[str, Any]:
-    """Everything the speed record holds: rows, the A/A pair, pairs of methods, raw samples.
+    """Everything the speed record holds: rows, the A/A pair, pairs of methods, raw samples, readings of the machine.
 
-    ``peaks`` and ``calibrations``: records by method name.
+    ``peaks`` and ``calibrations``: records by method name. ``drift``: what a machine that did not hold still makes of
+    the rows, "invalid" or a "note".
     """
     by_name = {contestant.name: contestant for contestant in contestants}
     baseline = by_name[BASELINE].samples_ms
     twin = by_name[SECOND_BASELINE].samples_ms
     comparable = by_name[BASELINE].failure is None and by_name[SECOND_BASELINE].failure is None and bool(baseline)
     aa = speed_ratio(baseline, twin) if comparable else None
+    told = _told_of_machine(by_name, machine, drift, paired=comparable)
+    distrust = told["distrust"] if drift == "invalid" else {}
     rows = [
-        _row(contestant, peaks.get(name), calibrations.get(name), by_name[BASELINE], peaks.get(BASELINE), aa)
+        _row(
+            contestant,
+            peaks.get(name),
+            calibrations.get(name),
+            by_name[BASELINE],
+            peaks.get(BASELINE),
+            aa,
+            distrust.get(name),
+        )
         for name, contestant in by_name.items()
         if name != SECOND_BASELINE
     ]
     return {
         "rows": rows,
-        "aa": _second_baseline(by_name[SECOND_BASELINE], aa),
-        "pairs": _pairs(by_name, peaks),
+        "aa": _second_baseline(by_name[SECOND_BASELINE], aa, baseline, distrust.get(SECOND_BASELINE)),
+        "pairs": _pairs(by_name, peaks, distrust),
         "zero_row_share": zero_row_share,
         "calibrations": _calibrations(calibrations),
+        "machine": told,
     }
 
 
-def _second_baseline(twin: Contestant, aa: RatioInterval | None) -> dict[str, Any]:
+def _told_of_machine(
+    by_name: Mapping[str, Contestant], machine: MachineLog | None, drift: str, *, paired: bool
+) -> dict[str, Any]:
+    """The readings, and ``distrust``: contestant -> why its samples are not to be trusted, one line.
+
+    What befell the machine befell everyone; a contestant may also change on its own, against the baseline.
+    """
+    first, second = ((by_name[name].samples_ms if paired else []) for name in (BASELINE, SECOND_BASELINE))
+    reasons = [] if machine is None else machine_reasons(first, second, machine)
+    distrust = {}
+    for name, contestant in by_name.items():
+        own = list(reasons)
+        samples = contestant.samples_ms
+        if name not in (BASELINE, SECOND_BASELINE) and samples and len(samples) == len(first):
+            factor = trend([ms / reference for ms, reference in zip(samples, first, strict=True)])
+            if factor is not None:
+                own.append(f"its time against {BASELINE} changed by {factor:.2f}x over the rounds")
+        if own and contestant.failure is None:
+            distrust[name] = "; ".join(own)
+    readings = {} if machine is None else machine.as_json()
+    return {"drift": drift, "reasons": reasons, "distrust": distrust, **readings}
+
+
+def _second_baseline(
+    twin: Contestant, aa: RatioInterval | None, baseline: Sequence[float], distrust: str | None
+) -> dict[str, Any]:
     """The A/A pair; where it could not be measured, why, and no ratio."""
-    failed = twin.failure
+    status, reason = _status(twin, None, distrust)
     unmeasured = {"mean": None, "low": None, "high": None, "rounds": 0}
+    seen = math.inf if aa is None else detectable_ratio(baseline, twin.samples_ms)
     return {
         "method": twin.name,
-        "status": str(Status.OK if failed is None else failed.status),
-        "reason": None if failed is None else failed.reason,
+        "status": str(status),
+        "reason": reason,
         **(unmeasured if aa is None else aa.as_json()),
+        "detectable_ratio": seen if math.isfinite(seen) else None,
         "samples_ms": twin.samples_ms,
     }
 
@@ -71,10 +116,12 @@ def _row(
     baseline: Contestant,
     baseline_peak: Record | None,
     aa: RatioInterval | None,
+    distrust: str | None,
 ) -> dict[str, Any]:
-    status, reason = _status(contestant, peak)
+    status, reason = _status(contestant, peak, distrust)
     samples, reference = contestant.samples_ms, baseline.samples_ms
-    timed = contestant.failure is None and bool(samples)
+    # What is not to be trusted has raw samples and no figures.
+    timed = contestant.failure is None and bool(samples) and distrust is None
     ratio = speed_ratio(reference, samples) if timed and baseline.failure is None else None
     step_ms = fmean(samples) if timed else None
     read = peak.result if peak is not None and peak.status is Status.OK else {}
@@ -89,6 +136,7 @@ def _row(
         "steps_per_s": None if step_ms is None else 1e3 / step_ms,
         "ratio_to_full": None if ratio is None else ratio.as_json(),
         "verdict": told,
+        "sign_p": None if ratio is None else _sign_p(reference, samples),
         "step_ms": step_ms,
         "tokens_per_s": 1e3 * sum(contestant.rounds_tokens) / sum(samples) if timed else None,
         **{f"{phase}_ms": fmean(s[phase] for s in contestant.rounds_ms) if timed else None for phase in PHASES},
@@ -112,10 +160,29 @@ def _row(
     }
 
 
-def _status(contestant: Contestant, peak: Record | None) -> tuple[Status, str | None]:
+def _sign_p(reference: Sequence[float], samples: Sequence[float]) -> float:
+    """Of as many rounds won as lost: asks for no distribution, where the interval asks for a normal one."""
+    return sign_test(
+        sum(ms < other for ms, other in zip(samples, reference, strict=True)),
+        sum(ms > other for ms, other in zip(samples, reference, strict=True)),
+    )
+
+
+def failures(value: Mapping[str, Any]) -> list[str]:
+    """One line for each reason that some row, or the A/A pair, is not ok, with the rows it holds for."""
+    said: dict[str, list[str]] = {}
+    for row in (*value["rows"], value["aa"]):
+        if row["status"] != Status.OK:
+            said.setdefault(f"{row['status']}: {row['reason']}", []).append(row["method"])
+    return [f"{', '.join(names)}: {reason}" for reason, names in said.items()]
+
+
+def _status(contestant: Contestant, peak: Record | None, distrust: str | None) -> tuple[Status, str | None]:
     """The worst of the two measurements."""
     if contestant.failure is not None:
         return contestant.failure.status, contestant.failure.reason
+    if distrust is not None:
+        return Status.INVALID, distrust
     if peak is not None and peak.status is not Status.OK:
         return peak.status, f"peak memory: {peak.reason}"
     return Status.OK, None
@@ -151,12 +218,15 @@ def _calibration(record: Record) -> dict[str, Any]:
     }
 
 
-def _pairs(by_name: Mapping[str, Contestant], peaks: Mapping[str, Record]) -> list[dict[str, Any]]:
-    """Each method beside those that its claims are made against (``Method.beside``)."""
+def _pairs(
+    by_name: Mapping[str, Contestant], peaks: Mapping[str, Record], distrust: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Each method beside those that its claims are made against (``Method.beside``), where both can be trusted."""
     pairs = []
-    for name, contestant in by_name.items():
+    trusted = {name: contestant for name, contestant in by_name.items() if name not in distrust}
+    for name, contestant in trusted.items():
         method = METHODS.get(name)
-        for other in (by_name[known] for known in (method.beside if method else ()) if known in by_name):
+        for other in (trusted[known] for known in (method.beside if method else ()) if known in trusted):
             if contestant.failure is None and other.failure is None and contestant.rounds_ms:
                 same = method is not None and method.same_as == other.name
                 pairs.append(

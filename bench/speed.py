@@ -26,13 +26,15 @@ from bench.cli import (
     run,
     say,
 )
+from bench.drift import add_drift_words
 from bench.entrants import enter, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.fresh import Outcome
+from bench.machine import MachineLog
 from bench.record import Record, Status
 from bench.request import check_kept
-from bench.rows import result
+from bench.rows import failures, result
 from bench.store import Store
 from bench.tables import print_speed
 from bench.timing import Contestant, interleave
@@ -59,6 +61,7 @@ def parser() -> Parser:
     group.add_argument("--rounds", type=int, default=10, metavar="N", help="interleaved rounds (default: %(default)s)")
     group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")
     group.add_argument("--warmup", type=int, default=2, metavar="N", help="untimed steps first (default: %(default)s)")
+    add_drift_words(group)
     add_run_words(made)
     return made
 
@@ -79,7 +82,13 @@ def main(argv: Sequence[str]) -> int:
         command=rerun_command(PROG, argv),
         fresh=args.fresh,
     )
-    config = {**request.config(), "rounds": args.rounds, "steps": args.steps, "warmup": args.warmup}
+    config = {
+        **request.config(),
+        "rounds": args.rounds,
+        "steps": args.steps,
+        "warmup": args.warmup,
+        "drift": args.drift,
+    }
     record = desk.known("speed", config)
     if args.dry_run:
         return _dry_run(desk, record, as_json=args.json)
@@ -98,6 +107,7 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
     methods = desk.request.chosen()
     started = datetime.now(UTC)
     contestants: list[Contestant] = []
+    machine = MachineLog(device=desk.request.place())
     with progress_bar(quiet=args.quiet) as progress:
         # Units: calibrations, peaks, then warm-up and rounds for each contestant (the baseline twice).
         files = {desk.bases_file(method) for method in methods} - {None}
@@ -124,16 +134,17 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
                 steps_per_turn=args.steps,
                 warmup_steps=args.warmup,
                 progress=told,
+                between=machine,
             )
         except KeyboardInterrupt:
             so_far = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
             reason = "interrupted by the user"
             desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
             raise
-    value = result(contestants, peaks, calibrations, share)
+    value = result(contestants, peaks, calibrations, share, machine, drift=args.drift)
     bad = [row for row in (*value["rows"], value["aa"]) if row["status"] != "ok"]
     status = Status(bad[0]["status"]) if bad else Status.OK
-    why = "; ".join(f"{row['method']}: {row['reason']}" for row in bad) or None
+    why = "; ".join(failures(value)) or None
     return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
 
 

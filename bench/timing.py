@@ -149,16 +149,22 @@ def interleave(
     steps_per_turn: int,
     warmup_steps: int,
     progress: Callable[[str], None] = lambda _what: None,
+    between: Callable[[], None] = lambda: None,
 ) -> None:
-    """Warm every contestant up, then ``rounds`` rounds; a contestant that fails leaves, the others go on."""
+    """Warm every contestant up, then ``rounds`` rounds; a contestant that fails leaves, the others go on.
+
+    ``between``: called before the first round and after each (``machine.MachineLog``).
+    """
     for contestant in contestants:
         _turn(contestant, batches, warmup_steps, timed=False)
         progress(f"warm-up: {contestant.name}")
+    between()
     for number in range(rounds):
         order = contestants if number % 2 == 0 else list(reversed(contestants))
         for contestant in order:
             _turn(contestant, batches, steps_per_turn, timed=True)
             progress(f"round {number + 1} of {rounds}: {contestant.name}")
+        between()
 
 
 def _turn(contestant: Contestant, batches: Sequence[Mapping[str, Tensor]], steps: int, *, timed: bool) -> None:

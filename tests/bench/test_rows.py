@@ -67,6 +67,7 @@ def test_a_whole_row() -> None:
             "rounds": 2,
         },
         "verdict": "faster",
+        "sign_p": pytest.approx(0.5),  # two rounds won of two
         "step_ms": pytest.approx(50.0),
         # 20 and 25 tokens in 50 ms each.
         "tokens_per_s": pytest.approx(450.0),
@@ -95,7 +96,7 @@ def test_a_whole_row() -> None:
     assert value["zero_row_share"] == 0.875
     interval = {"mean": 1.0, "low": 1.0, "high": 1.0, "rounds": 2}
     told = {"method": SECOND_BASELINE, "status": "ok", "reason": None, "samples_ms": [100.0, 100.0]}
-    assert value["aa"] == {**told, **interval}
+    assert value["aa"] == {**told, **interval, "detectable_ratio": 1.0}
     assert value["calibrations"] == [
         {
             "methods": ["sparsegrad-regular", "sparsegrad-sd"],
