@@ -12,6 +12,7 @@ from bench.tokenize import Tokenizer
 from eval.cell import Cell
 from eval.ledger import Ledger
 from eval.metrics import headline
+from eval.ranks import each
 from eval.scoring import predicted
 from eval.splits import Collator, Row
 from eval.trainer import SeededSampler, TaskTrainer
@@ -72,7 +73,11 @@ def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> Tra
         seed=cell.subject.seed % 2**32,
         max_steps=-1 if protocol.steps is None else protocol.steps,
         num_train_epochs=protocol.epochs or 1,
-        per_device_train_batch_size=protocol.batch_size // protocol.accumulate,
+        per_device_train_batch_size=each(protocol.batch_size // protocol.accumulate),
+        # Counted in tokens, the Trainer would make each process's loss a multiple of it.
+        average_tokens_across_devices=False,
+        # Of MLP linears and head none is left out of a forward; of a whole model some may be.
+        ddp_find_unused_parameters=cell.trainable == "all",
         gradient_accumulation_steps=protocol.accumulate,
         per_device_eval_batch_size=_EVALUATION_BATCH,
         learning_rate=cell.lr,

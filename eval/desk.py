@@ -24,6 +24,7 @@ from bench.fresh import Outcome, run_fresh
 from bench.record import Record, Status, record_key
 from bench.store import Store
 from eval.job import Job, Source
+from eval.launched import Start
 from eval.watch import Watch
 
 __all__ = ["Desk"]
@@ -47,6 +48,8 @@ class Desk:
     """Of torch's operators, a cell."""
     fresh: bool = False
     """Whether to train again what has a record. Bases and the trials of a search are kept."""
+    start: Start = run_fresh
+    """Begins a training in a process of its own, or in several (`eval.launched`)."""
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def key(self, cell: Job) -> str:
@@ -115,12 +118,12 @@ class Desk:
     def _train(self, cell: Job, folder: Path, watch: Watch | None) -> Outcome:
         config = cell.calibration_config()
         if config is None:
-            return run_fresh(cell.train, folder, None, self.threads, watch)
+            return self.start(cell.train, folder, None, self.threads, watch)
         path = self.store.folder / "bases" / f"{self._key(_bases_of(cell), config, cell.subject)}.safetensors"
         calibration = self._calibrated(cell, config, path)
         if calibration.status is not Status.OK:
             return Outcome(status=calibration.status, reason=f"no bases, calibration: {calibration.reason}")
-        trained = run_fresh(cell.train, folder, path, self.threads, watch)
+        trained = self.start(cell.train, folder, path, self.threads, watch)
         if trained.status is not Status.OK:
             return trained
         return replace(trained, value={**trained.value, "calibration_s": calibration.result["calibration_s"]})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from bench.hub import quiet
 from bench.request import DTYPES
 from bench.tasks import Example
 from eval.cell import Cell
+from eval.ranks import agreed, rank
 from eval.scoring import scored
 from eval.splits import Collator, Row, rows_of
 from eval.watch import Watch
-from sparsegrad import Bases, calibrate
+from sparsegrad import Bases, calibrate, data_parallel
+from sparsegrad.average import processes
 
 __all__ = ["calibrate_cell", "finetune"]
 
@@ -45,6 +48,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
     torch.manual_seed(cell.subject.seed)
     started = time.perf_counter()
     prepared = cell.chosen_method().prepare(model, cell.settings(), None if bases is None else Bases.load(bases))
+    data_parallel(prepared.model)
     convert_s = time.perf_counter() - started
 
     def rows(examples: Sequence[Example]) -> list[Row]:
@@ -57,7 +61,10 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
         report = None if watch is None else watch.callback()
         if report is not None:
             trainer.add_callback(report)
-        trainer.train(resume_from_checkpoint=latest_checkpoint(folder))
+        checkpoint = agreed(partial(latest_checkpoint, folder))
+        if rank():  # dropout draws anew in each process
+            torch.manual_seed(cell.subject.seed + (rank() << 32))
+        trainer.train(resume_from_checkpoint=checkpoint)
         started = time.perf_counter()
         targets = splits.reported if cell.scored_on == "reported" else {"held out": splits.held_out}
         told = {name: scored(cell.subject.task, trainer, part, rows(part)) for name, part in targets.items()}
@@ -73,6 +80,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
         "convert_s": convert_s,
         "evaluate_s": evaluate_s,
         "threads": threads,
+        "processes": processes(),
     }
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bench.store import Store
 from eval.cell import Cell
 from eval.compare import adjust, compare
 from eval.desk import Desk
+from eval.launched import Start, leading
 from eval.protocol import PROTOCOLS
 from eval.scoreboard import print_scoreboard
 from eval.study import TRIAL_SEED, Study, choose
@@ -148,6 +150,10 @@ def study_of(args: argparse.Namespace) -> Study:
 def main(argv: Sequence[str]) -> int:
     """Train, compare, print; returns the exit code."""
     args = parser().parse_args(argv)
+    return leading(partial(_answer, args, argv), args)
+
+
+def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     if args.workers < 1:
         raise BadRequest(f"--workers {args.workers} is too small; give 1 or more")
     if args.storage is not None:
@@ -161,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
         workers=args.workers,
         threads=max(1, torch.get_num_threads() // args.workers),
         fresh=args.fresh,
+        start=start,
     )
     if args.dry_run:
         return _dry_run(study, desk, as_json=args.json)

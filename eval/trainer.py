@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import get_length_grouped_indices
 from transformers.trainer_utils import get_last_checkpoint
 
 from bench.train import finite
+from eval.ranks import ShareLoader, Shares, weight
+from sparsegrad.average import processes
 from sparsegrad.trainer import SparseGradTrainerMixin
 
 __all__ = ["SeededSampler", "TaskTrainer", "latest_checkpoint"]
@@ -69,6 +71,26 @@ class TaskTrainer(SparseGradTrainerMixin, Trainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
         return self._sampler
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """As the Trainer's; of several processes each loads its share of the very same batches."""
+        if processes() == 1:
+            return super().get_train_dataloader()
+        assert self.train_dataset is not None
+        shares = Shares(self._sampler, self.args.per_device_train_batch_size * processes())
+        return ShareLoader(self.train_dataset, batch_sampler=shares, collate_fn=self.data_collator)
+
+    def terms(self, inputs: dict[str, Any]) -> int:
+        """How many numbers a batch's loss is the mean of."""
+        return len(inputs["labels"])
+
+    def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *args: Any, **words: Any) -> Any:
+        """As the Trainer's; in training, of several processes, weighed by its share of the batch."""
+        if processes() == 1 or not model.training:
+            return super().compute_loss(model, inputs, *args, **words)
+        share = weight(self.terms(inputs), self.args.device)
+        loss: Any = super().compute_loss(model, inputs, *args, **words)
+        return share * loss
 
     def training_step(self, *args: Any, **words: Any) -> Tensor:
         """As the Trainer's; LossNotFinite where the loss is none (the Trainer would average it away in its log)."""
