@@ -1,0 +1,1 @@
+"""The report's drawings: values with their intervals in, a Figure with its data and a description out."""

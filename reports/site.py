@@ -1,0 +1,117 @@
+"""A Document as one HTML file: nothing is fetched, nothing is sent, and every string in it is text."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from eval.mtbench.hostile import visible
+from reports.document import Cell, CellStatus, Column, Document, Figure, Run, Samples, Verdict
+from reports.vector import inline_svg
+
+__all__ = ["page"]
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_MARKS = {
+    CellStatus.OK: "ok",
+    CellStatus.NOISE: "noise",
+    CellStatus.INCOMPARABLE: "incomparable",
+    CellStatus.NOT_MEASURED: "na",
+    CellStatus.FAILED: "failed",
+}
+
+
+def page(document: Document) -> str:
+    """The page. Its policy lets a browser run this script and wear this style alone, and reach nothing else."""
+    style = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
+    script = Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
+    runs = {run.id: run for run in document.runs}
+    anchors = {run.id: f"run.{number}" for number, run in enumerate(document.runs, 1)}
+    template = _environment().get_template("page.html")
+    return template.render(
+        document=document,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        run=runs.__getitem__,
+        run_anchor=anchors.__getitem__,
+        kind_of=lambda block: type(block).__name__,
+        mark=lambda cell: _MARKS[cell.status],
+        sort_attribute=_sort_attribute,
+        verdict_order=list(Verdict).index,
+        number="{:.6g}".format,
+        strip=_strip,
+        where=_where,
+        drawing=_drawing,
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_told,
+    )
+
+
+def _told(value: Any) -> Any:
+    """Strings with what acts instead of showing written out: no control, no reordering, no half surrogate pair."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _policy(style: str, script: str) -> str:
+    """Content-Security-Policy, level 3: what is not named by its hash does not run."""
+    # A parser takes CR LF for LF; the files hold LF alone, so the hash is that of what the browser sees.
+    hashed = {
+        name: base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        for name, text in (("style", style), ("script", script))
+    }
+    return (
+        f"default-src 'none'; style-src 'sha256-{hashed['style']}'; script-src 'sha256-{hashed['script']}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sort_attribute(cell: Cell, column: Column) -> Markup:
+    """What the script orders rows by; an empty value is not measured and comes last."""
+    if isinstance(cell.sort, str):
+        return Markup(' data-sort="{}"').format(_told(cell.sort))
+    if cell.sort is not None and math.isfinite(cell.sort):
+        return Markup(' data-sort="{}"').format(repr(float(cell.sort)))
+    return Markup(' data-sort=""') if column.numeric else Markup("")
+
+
+def _strip(samples: Samples) -> Markup:
+    """The samples as dots on a line from the least to the greatest; nothing where there is no spread to see."""
+    seen = [value for value in samples.values if math.isfinite(value)]
+    if len(seen) < 2 or (low := min(seen)) == (high := max(seen)):
+        return Markup("")
+    scale = 296 / (high - low)
+    dots = Markup("").join(
+        Markup('<circle cx="{}" cy="9" r="3.5"/>').format(f"{2 + (value - low) * scale:.1f}") for value in seen
+    )
+    label = f"from {low:.6g} to {high:.6g} {samples.unit}"
+    return Markup(
+        '<svg class="strip" viewBox="0 0 300 18" preserveAspectRatio="none" role="img" aria-label="{}" '
+        'fill="currentColor" fill-opacity="0.45">{}</svg>'
+    ).format(_told(label), dots)
+
+
+def _where(run: Run) -> str:
+    """The machine in a few words."""
+    told = dict(run.environment)
+    parts = (told.get("host"), told.get("gpu") or told.get("gpu.name") or told.get("cpu"))
+    return ", ".join(part for part in parts if part) or "machine not recorded"
+
+
+def _drawing(figure: Figure) -> Markup:
+    return inline_svg(figure.svg, figure.id, _told(figure.alt))

@@ -1,0 +1,92 @@
+"""A drawing made fit for the inside of a page: only shapes, names that meet no other drawing's, colours of the theme.
+
+matplotlib writes ``style`` attributes and a style sheet, which the page's policy forbids, and ids that repeat from
+drawing to drawing. Styles become presentation attributes, ids get a prefix, and what is not on the lists is dropped,
+so that a drawing can neither run, fetch nor restyle anything.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+__all__ = ["inline_svg"]
+
+_SHAPES = {
+    *("svg", "g", "defs", "use", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon"),
+    *("clipPath", "pattern"),
+}
+_PAINT = {
+    *("fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray"),
+    *("stroke-dashoffset", "stroke-linejoin", "stroke-linecap", "stroke-miterlimit", "opacity", "clip-path"),
+}
+_PLACE = {
+    *("id", "d", "x", "y", "width", "height", "cx", "cy", "r", "rx", "ry", "x1", "y1", "x2", "y2", "points"),
+    *("transform", "viewBox", "href", "clip-rule", "patternUnits", "patternTransform"),
+}
+# The style of bench.plotting, told as parts of the page: ink and paper follow its theme.
+_INK, _PAPER, _RULE = "#000000", "#ffffff", "#dddddd"
+_POINT_PX = 96 / 72  # CSS: 96 px and 72 pt an inch
+_LOCAL = re.compile(r"url\(\s*[\"']?#([^)\"']+)[\"']?\s*\)")
+
+
+def inline_svg(svg: bytes, prefix: str, alt: str) -> Markup:
+    """``svg`` as an element for an HTML page, its ids prefixed, ``alt`` as its label; ValueError where it is no SVG."""
+    try:
+        root = ElementTree.fromstring(svg)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"figure {prefix}: not SVG: {error}") from error
+    if _bare(root.tag) != "svg":
+        raise ValueError(f"figure {prefix}: not SVG: its root is {_bare(root.tag)}")
+    kept = _kept(root, prefix)
+    assert kept is not None  # the root is a shape
+    for side in ("width", "height"):
+        kept.attrib.pop(side, None)
+    if (width := root.get("width", "")).endswith("pt"):
+        kept.set("width", f"{float(width[:-2]) * _POINT_PX:.0f}")
+    kept.attrib |= {"role": "img", "aria-label": alt, "fill": "currentColor"}
+    return Markup(ElementTree.tostring(kept, encoding="unicode"))
+
+
+def _kept(element: ElementTree.Element, prefix: str) -> ElementTree.Element | None:
+    """The element with what the lists allow of it; None where it is none of the shapes."""
+    tag = _bare(element.tag)
+    if tag not in _SHAPES:
+        return None
+    kept = ElementTree.Element(tag)
+    written = {_bare(name): value for name, value in element.attrib.items()}
+    for name, value in {**written, **_declarations(written.get("style", ""))}.items():
+        _set(kept, name, value.strip(), prefix)
+    kept.extend(child for child in (_kept(child, prefix) for child in element) if child is not None)
+    return kept
+
+
+def _set(kept: ElementTree.Element, name: str, value: str, prefix: str) -> None:
+    if name not in _PAINT | _PLACE:
+        return
+    if name == "id":
+        value = f"{prefix}.{value}"
+    elif name == "href":
+        if not value.startswith("#"):
+            return
+        value = f"#{prefix}.{value[1:]}"
+    elif "(" in value and name in _PAINT:
+        if (target := _LOCAL.fullmatch(value)) is None:
+            return
+        value = f"url(#{prefix}.{target[1]})"
+    elif name in ("fill", "stroke") and value.lower() in (_INK, _PAPER, _RULE):
+        part = {_INK: "ink", _PAPER: "paper", _RULE: "rule"}[value.lower()]
+        kept.set("class", f"{kept.get('class', '')} {name}-{part}".strip())
+    kept.set(name, value)
+
+
+def _declarations(style: str) -> dict[str, str]:
+    pairs = (declaration.split(":", 1) for declaration in style.split(";") if ":" in declaration)
+    return {name.strip(): value.strip() for name, value in pairs}
+
+
+def _bare(name: object) -> str:
+    """A name without its namespace; comments and instructions have none."""
+    return name.rsplit("}", 1)[-1] if isinstance(name, str) else ""
