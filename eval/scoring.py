@@ -37,7 +37,7 @@ def scored(task: str, trainer: Any, examples: Sequence[Example], rows: Sequence[
         "predictions": predictions.tolist(),
         "scores": score(task, labels, predictions),
         "headline": headline(task, labels, predictions),
-        "loss": _loss(task, told.predictions, labels),
+        "loss": _loss(task, told.predictions, labels[order]),
     }
 
 
