@@ -65,8 +65,8 @@ class Request:
         if self.calibration_steps < 1:
             raise BadRequest(f"--calibration-steps {self.calibration_steps}: give 1 or more (the paper: 30)")
 
-    def workload(self) -> Workload:
-        """The model and batches; BadRequest where they cannot be had."""
+    def workload(self, batches: int = _BATCHES) -> Workload:
+        """The model, ``batches`` for training and those for calibration; BadRequest where they cannot be had."""
         return make_workload(
             model=self.model,
             random_weights=self.random_weights,
@@ -77,7 +77,7 @@ class Request:
             padding=self.padding,  # type: ignore[arg-type]
             batch_size=self.batch_size,
             max_length=self.max_length,
-            batches=_BATCHES,
+            batches=batches,
             calibration_steps=self.calibration_steps,
             dropout=self.dropout,
             limit=self.limit,
