@@ -13,7 +13,7 @@ from bench.record import Record, Status
 from eval.metrics import TASK_METRICS, headline
 from eval.tasks import TASKS
 
-__all__ = ["adjust", "compare"]
+__all__ = ["adjust", "compare", "difference_json", "ledger", "over_seeds"]
 
 _SIGNIFICANT = 0.05
 
@@ -65,14 +65,14 @@ def _row(
         "status": str(failed[0].status if failed else Status.OK),
         "failures": [{"seed": record.seed, "status": str(record.status), "reason": record.reason} for record in failed],
         "seeds": [record.seed for record in good],
-        "metrics": {name: _over([part["scores"][name] for part in parts]) for name in TASK_METRICS[task]},
-        "headline": _over([part["headline"] for part in parts]),
+        "metrics": {name: over_seeds([part["scores"][name] for part in parts]) for name in TASK_METRICS[task]},
+        "headline": over_seeds([part["headline"] for part in parts]),
         "difference": _difference(task, split, pairs, margin) if pairs else None,
         "verdict": None,
         "lr": records[0].config["lr"],
         "batch_size": records[0].config["protocol"]["batch_size"],
         "lora_rank": records[0].config["lora_rank"],
-        **_ledger(good),
+        **ledger(good),
         "records": [record.key for record in records],
     }
 
@@ -94,7 +94,7 @@ def _difference(task: str, split: str, pairs: Sequence[tuple[Record, Record]], m
     found = paired_difference(label_N, a_SN, b_SN, metric)
     exact = TASK_METRICS[task] == ("accuracy",)
     return {
-        **_as_json(found),
+        **difference_json(found),
         "lower_bound": _finite(found.lower_bound()),
         "margin": margin,
         "non_inferior": found.lower_bound() > -margin,
@@ -114,7 +114,8 @@ def _scaled(task: str, prediction_N: np.ndarray) -> np.ndarray:
     return (prediction_N - prediction_N.mean()) / prediction_N.std()
 
 
-def _as_json(found: PairedDifference) -> dict[str, Any]:
+def difference_json(found: PairedDifference) -> dict[str, Any]:
+    """Figures of a difference as JSON types; what is not finite is None."""
     low, high = found.interval()
     return {
         "mean": found.mean,
@@ -133,7 +134,7 @@ def _finite(number: float) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def _over(values: Sequence[float]) -> dict[str, Any]:
+def over_seeds(values: Sequence[float]) -> dict[str, Any]:
     """Mean and sample standard deviation over seeds; what one value does not have is None."""
     return {
         "mean": fmean(values) if values else None,
@@ -142,7 +143,7 @@ def _over(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _ledger(records: Sequence[Record]) -> dict[str, Any]:
+def ledger(records: Sequence[Record]) -> dict[str, Any]:
     """What the method costs: parameters, seconds (means over seeds), peak bytes (the highest)."""
     results = [record.result for record in records]
     peaks = [result["peak"] for result in results if result["peak"] is not None]

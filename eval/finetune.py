@@ -16,6 +16,7 @@ from bench.hub import quiet
 from bench.request import DTYPES
 from bench.tasks import Example
 from eval.cell import Cell
+from eval.job import Job
 from eval.ranks import agreed, rank
 from eval.scoring import scored
 from eval.splits import Collator, Row, rows_of
@@ -23,7 +24,7 @@ from eval.watch import Watch
 from sparsegrad import Bases, calibrate, data_parallel
 from sparsegrad.average import processes
 
-__all__ = ["calibrate_cell", "finetune"]
+__all__ = ["calibrate_cell", "finetune", "settle"]
 
 
 def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: Watch | None = None) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
     from eval.assembly import assembled, course
     from eval.trainer import latest_checkpoint
 
-    device = _settle(cell, threads)
+    device = settle(cell, threads)
     source = cell.subject.source()
     words = cell.subject.words(source)
     splits = cell.subject.splits()
@@ -86,7 +87,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
 
 def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:
     """Write the bases that the cell's method asks for to `path`, from examples that are not held out."""
-    device = _settle(cell, threads)
+    device = settle(cell, threads)
     source = cell.subject.source()
     words = cell.subject.words(source)
     examples = cell.subject.splits().train
@@ -107,10 +108,10 @@ def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:
     return {"calibration_s": seconds, "steps": cell.calibration_steps, "threads": threads}
 
 
-def _settle(cell: Cell, threads: int) -> torch.device:
+def settle(job: Job, threads: int) -> torch.device:
     """Take a share of the cores, and see no GPU but one: the Trainer would spread each batch over all it sees."""
     torch.set_num_threads(threads)
-    device = torch.device(cell.device)
+    device = torch.device(job.device)
     if device.type == "cpu":
         return device
     at = device.index or 0
