@@ -61,14 +61,20 @@ def add_model_words(parser: Parser) -> None:
     group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="probability (default: %(default)s)")
 
 
-def add_method_words(parser: Parser) -> None:
-    """Which methods, and how they train."""
+def add_method_words(parser: Parser, *, kept_list: Sequence[str] = ()) -> None:
+    """Which methods, and how they train; with ``kept_list`` several sparsities (that default) in place of one."""
     listed = "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items())
     group = parser.add_argument_group("methods")
     group.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME", help=f"any of {listed} (default: "
                        "all; full and frozen are rows of every table)")  # fmt: skip
-    group.add_argument("--kept", default="0.01", metavar="K", help="entries of each layer's gradient kept a step: a "
-                       "count (22000) or a share (0.01, 1%%) (default: %(default)s)")  # fmt: skip
+    if kept_list:
+        group.add_argument("--kept-list", nargs="+", default=list(kept_list), metavar="K", help="numbers of "
+                           "entries of each layer's gradient kept a step: counts (22000, 22k), shares (0.01, 1%%) or "
+                           f"dense, every entry (default: {' '.join(kept_list)})")  # fmt: skip
+    else:
+        group.add_argument("--kept", default="0.01", metavar="K", help="entries of each layer's gradient kept a step: "
+                           "a count (22000, 22k), a share (0.01, 1%%) or dense, every entry (default: "
+                           "%(default)s)")  # fmt: skip
     group.add_argument("--core", type=int, nargs=2, metavar=("R", "C"), help="rows and columns of the "
                        "rotated space that a fixed support lies in (default: the smallest square with a side divisible "
                        "by 32 that holds --kept)")  # fmt: skip

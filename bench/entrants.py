@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,28 +17,46 @@ from bench.rows import BASELINE, SECOND_BASELINE
 from bench.timing import Contestant, place
 from bench.train import to_device, zero_rows
 from sparsegrad import Bases
-from sparsegrad.methods import METHODS, Method
+from sparsegrad.methods import Method
 from sparsegrad.roles import find_targets
 
 _ZERO_ROW_BATCHES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row: a name of its own, the method, and the desk whose request says how it trains."""
+
+    name: str
+    method: Method
+    desk: Desk
 
 
 def enter(
     desk: Desk, methods: Sequence[Method], calibrations: Mapping[str, Record], peaks: Mapping[str, Record]
 ) -> list[Contestant]:
     """A contestant a method, then the baseline's twin. One that cannot be made enters as failed, with its reason."""
-    park = not fit_together(peaks, desk.request.place())
+    return enter_all([Entry(name=method.name, method=method, desk=desk) for method in methods], calibrations, peaks)
+
+
+def enter_all(
+    entries: Sequence[Entry], calibrations: Mapping[str, Record], peaks: Mapping[str, Record]
+) -> list[Contestant]:
+    """The same for entries by name, the baseline among them; ``calibrations`` and ``peaks`` by their names."""
+    (baseline,) = (entry for entry in entries if entry.name == BASELINE)
+    device = baseline.desk.request.place()
+    park = not fit_together(peaks, device)
     load = cache(Bases.load)  # methods share a file
-    entries = [(method.name, method) for method in methods] + [(SECOND_BASELINE, METHODS[BASELINE])]
     contestants = []
-    for name, method in entries:
+    for entry in (*entries, replace(baseline, name=SECOND_BASELINE)):
+        known = BASELINE if entry.name == SECOND_BASELINE else entry.name
         # A parked model waits on the host: about what it needs at its peak, activations left out of neither.
-        need = peaks[method.name].result.get("peak_bytes", 0) if park else 0
+        need = peaks[known].result.get("peak_bytes", 0) if park else 0
         if need > (free := _host_bytes_free()):
-            contestant = Contestant(name=name, device=desk.request.place())
+            contestant = Contestant(name=entry.name, device=device)
             contestant.fail(Status.OOM, f"{need:,} bytes to park the model on the host, {free:,} free: fewer --methods")
         else:
-            contestant = _prepared(desk, name, method, calibrations.get(method.name), load, park)
+            contestant = _prepared(entry.desk, entry.name, entry.method, calibrations.get(known), load, park)
         contestants.append(contestant)
     return contestants
 
