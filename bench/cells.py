@@ -10,22 +10,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.batches import Batch
 from bench.environment import code_fingerprint, environment, identity
+from bench.footprint import footprint
 from bench.fresh import Outcome, run_fresh
 from bench.peak import instrument_for
 from bench.record import Record, Status, record_key
 from bench.request import Request
 from bench.store import Store
-from bench.train import finite, to_device, train_step
+from bench.train import to_device
 from bench.workload import Workload
 from sparsegrad import Bases, calibrate
-from sparsegrad.methods import METHODS, Method
+from sparsegrad.methods import METHODS, Method, Prepared
 
 # What one method's peak does not depend on, and what the bases do not.
 _NOT_OF_PEAK = ("methods",)
 _NOT_OF_CALIBRATION = ("methods", "kept", "core", "fixed_basis", "lora_rank", "trainable", "lr")
-# The first step makes Adam's state, the second peaks with it; a second calibration batch likewise finds the Grams made.
-_PEAK_STEPS = 2
+# The first step makes Adam's state, the second peaks with it, the rest tell whether memory grows.
+_PEAK_STEPS = 4
+# The second batch finds the Grams of the first made.
+_CALIBRATION_PEAK_STEPS = 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -160,7 +164,7 @@ def measure_calibration(request: Request, method: str, path: Path) -> dict[str, 
     seconds = time.perf_counter() - started
     bases.save(path)
     instrument = instrument_for(request.place())
-    steps = min(_PEAK_STEPS, request.calibration_steps)
+    steps = min(_CALIBRATION_PEAK_STEPS, request.calibration_steps)
     with instrument:
         instrument.watch([*model.parameters(), *model.buffers()])
         instrument.mark("start")
@@ -170,24 +174,18 @@ def measure_calibration(request: Request, method: str, path: Path) -> dict[str, 
     return {**told, "bases_bytes": path.stat().st_size, **instrument.read().as_json()}
 
 
-def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
-    """Peak memory of one method's train step on the widest batch, and what the method trains."""
+def ready(request: Request, method: str, bases: Path | None) -> tuple[Prepared, Batch]:
+    """The method in a fresh model, and the widest batch, both on the device."""
     workload = request.workload()
     device = request.place()
     prepared = request.prepare(
         METHODS[method], request.fresh_model(workload), workload, None if bases is None else Bases.load(bases)
     )
-    batch = to_device(max(workload.batches, key=lambda made: made["input_ids"].numel()), device)
-    instrument = instrument_for(device)
-    with instrument:
-        instrument.watch([*prepared.model.parameters(), *prepared.model.buffers(), *batch.values()])
-        for _ in range(_PEAK_STEPS):
-            loss = train_step(prepared, batch, instrument)
-    finite(loss)
-    return {
-        "trainable_parameters": prepared.trainable_parameters,
-        "updated_parameters": prepared.updated_parameters,
-        "adapter_bytes": prepared.adapter_bytes,
-        "steps": _PEAK_STEPS,
-        **instrument.read().as_json(),
-    }
+    return prepared, to_device(max(workload.batches, key=lambda made: made["input_ids"].numel()), device)
+
+
+def measure_peak(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
+    """Memory of one method's train step on the widest batch (``footprint``), and what the method trains."""
+    prepared, batch = ready(request, method, bases)
+    device = request.place()
+    return footprint(prepared, batch, _PEAK_STEPS, allocator=device if device.type == "cuda" else None)

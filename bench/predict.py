@@ -2,7 +2,8 @@
 
 The method is put into the model's outline (the meta device), the outline becomes torch's fake tensors, which have
 shape, dtype and storage size but no memory, and two train steps run on them under the tracked instrument. What depends
-on data takes its dearest course: every token is active, so a prediction is an upper bound where padding is dropped.
+on data takes its dearest course: every token is active, and a sparse step is written back through as many rows as it
+could need, so a prediction is an upper bound where padding is dropped, and within the optimizer's step.
 """
 
 from __future__ import annotations
@@ -14,35 +15,32 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from bench.peak import TrackedPeak
+from bench.footprint import footprint
 from bench.request import DTYPES, Request
-from bench.train import train_step
 from bench.workload import Workload
 from sparsegrad import Bases, Basis, SparseGradOptimizer
 from sparsegrad.bases import fingerprint, layers_of
 from sparsegrad.core import default_core
-from sparsegrad.methods import Method, Settings
+from sparsegrad.methods import METHODS, Method, Settings
 from sparsegrad.roles import Target, find_targets, shape_of
 from sparsegrad.support import resolve_kept
 
-__all__ = ["NotPredictable", "predict_peak"]
+__all__ = ["NotPredictable", "predict_peak", "predicted"]
 
 # As measured: the first step makes the optimizer's state, the second peaks with it.
 _STEPS = 2
 
 
 class NotPredictable(RuntimeError):
-    """The memory of this method's step depends on data."""
+    """The method cannot be set up without data."""
 
 
 def predict_peak(request: Request, method: Method, workload: Workload) -> dict[str, Any]:
-    """Peak bytes of the method's train step on the widest batch, by phase, and what the method trains.
+    """Memory of the method's train step on the widest batch (``footprint``), and what the method trains.
 
     Raises:
-        NotPredictable: a method whose gradients are sparse by their values, or which needs values to be set up.
+        NotPredictable: a method which needs values to be set up.
     """
-    if method.basis is not None and not method.fixed:
-        raise NotPredictable(f"{method.name} keeps entries by their values, which a prediction has not: measure it")
     settings = request.settings(workload)
     outline = workload.outline().to(DTYPES[request.dtype])
     try:
@@ -56,18 +54,13 @@ def predict_peak(request: Request, method: Method, workload: Workload) -> dict[s
         prepared = replace(prepared, model=model, optimizer=optimizer)
         widest = max(workload.batches, key=lambda made: made["input_ids"].numel())
         batch = {name: mode.from_tensor(tensor) for name, tensor in widest.items()}
-        instrument = TrackedPeak()
-        with instrument:
-            instrument.watch([*model.parameters(), *model.buffers(), *batch.values()])
-            for _ in range(_STEPS):
-                train_step(prepared, batch, instrument)
-    return {
-        "trainable_parameters": prepared.trainable_parameters,
-        "updated_parameters": prepared.updated_parameters,
-        "adapter_bytes": prepared.adapter_bytes,
-        "steps": _STEPS,
-        **replace(instrument.read(), instrument="predicted").as_json(),
-    }
+        told = footprint(prepared, batch, _STEPS)
+    return {**told, "instrument": "predicted", "attribution_instrument": "predicted"}
+
+
+def predicted(request: Request, method: str) -> dict[str, Any]:
+    """``predict_peak`` of the method of that name: what a fresh process runs."""
+    return predict_peak(request, METHODS[method], request.workload())
 
 
 def bases_outline(method: Method, model: nn.Module, settings: Settings) -> Bases | None:

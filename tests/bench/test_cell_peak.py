@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-import bench.cells
+import bench.footprint
 from bench.cells import measure_calibration, measure_peak
 from bench.cli import request_of
 from bench.peak import TrackedPeak
@@ -71,7 +71,7 @@ def test_a_peak_stands_on_all_that_the_model_holds(
         probe.mark("forward")
         return loss
 
-    monkeypatch.setattr(bench.cells, "train_step", idle)
+    monkeypatch.setattr(bench.footprint, "train_step", idle)
     told = measure_peak(request_, name, path)
     model = request_.prepare(METHODS[name], request_.fresh_model(workload), workload, bases).model
     held = [*model.parameters(), *model.buffers(), *workload.batches[0].values()]
