@@ -45,9 +45,10 @@ def page(document: Document) -> str:
         mark=lambda cell: _MARKS[cell.status],
         sort_attribute=_sort_attribute,
         verdict_order=list(Verdict).index,
-        number="{:.6g}".format,
+        number="{:.6g}".format,  # the record has every digit
         strip=_strip,
         where=_where,
+        named=lambda column: column.name if column.unit is None else f"{column.name}, {column.unit}",
         drawing=_drawing,
     )
 
@@ -101,7 +102,7 @@ def _strip(samples: Samples) -> Markup:
     )
     label = f"from {low:.6g} to {high:.6g} {samples.unit}"
     return Markup(
-        '<svg class="strip" viewBox="0 0 300 18" preserveAspectRatio="none" role="img" aria-label="{}" '
+        '<svg class="strip" viewBox="0 0 300 18" role="img" aria-label="{}" '
         'fill="currentColor" fill-opacity="0.45">{}</svg>'
     ).format(_told(label), dots)
 

@@ -58,7 +58,7 @@ def curves(id: str, title: str, lines: Sequence[Line], *, across: Axis, upward: 
     wide = limits((place for line in lines for place in line.at), log=across.log, share=0.03)
     high = limits((end for line in lines for one in line.values for end in (one.value, *one.ends)), log=upward.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 3.4))
+        drawing = style.Figure(figsize=(WIDTH, 3.4), layout="constrained")
         axes = drawing.add_subplot()
         place_on(axes, "x", across, wide)
         place_on(axes, "y", upward, high)

@@ -88,7 +88,7 @@ def _drawn(
     seen = [at, *(end for row in rows for end in (row.estimate.value, *row.estimate.ends))]
     ends = limits([*seen, *(band.ends if band else ())], log=axis.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 0.9 + 0.27 * len(rows)))
+        drawing = style.Figure(figsize=(WIDTH, 0.9 + 0.27 * len(rows)), layout="constrained")
         axes = drawing.add_subplot()
         place_on(axes, "x", axis, ends)
         axes.set_ylim(len(rows) - 0.5, -0.5)

@@ -28,8 +28,8 @@ __all__ = [
     "whiskers",
 ]
 
-WIDTH = 5.8
-"""Inches: on a phone, where the page shows a drawing at two thirds of it, 9 points can still be read."""
+WIDTH = 4.8
+"""Inches: on a phone, where the page shows a drawing at four fifths of it, 9 points can still be read."""
 _LONGEST_NAME = 34
 # Below this ratio of an axis's ends, powers of ten are too few to read a logarithmic axis by.
 _NARROW = 30

@@ -30,7 +30,7 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
     parts = _parts(id, bars)
     totals = [sum(amount or 0 for amount in bar.parts_bytes.values()) / _MIB for bar in bars]
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)))
+        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)), layout="constrained")
         axes = drawing.add_subplot()
         place_on(axes, "x", _axis(instrument), (0.0, max(totals) * 1.08 or 1.0))
         left = [0.0] * len(bars)
@@ -64,7 +64,7 @@ def memory_by_phase(id: str, title: str, bars: Sequence[Bar], *, instrument: str
     parts = _parts(id, bars)
     highest = [max((amount or 0 for amount in bar.parts_bytes.values()), default=0) / _MIB for bar in bars]
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)))
+        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)), layout="constrained")
         axes = drawing.add_subplot()
         place_on(axes, "x", _axis(instrument), (0.0, max(highest) * 1.08 or 1.0))
         axes.barh(range(len(bars)), highest, height=0.14, color="#b9b9b9")
@@ -109,7 +109,15 @@ def _finish_rows(axes, bars: Sequence[Bar]) -> None:
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=3, frameon=False, fontsize=8, handlelength=1.6)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=3,
+        frameon=False,
+        fontsize=8,
+        handlelength=1.4,
+        columnspacing=1.2,
+    )
 
 
 def _columns(parts: Sequence[str]) -> tuple[Column, ...]:

@@ -70,7 +70,7 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
     across = limits((end for point in points for end in (point.cost.value, *point.cost.ends)), log=cost.log)
     upward = limits((end for point in points for end in (point.quality.value, *point.quality.ends)), log=quality.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, max(3.4, 1.0 + 0.22 * len(points))))
+        drawing = style.Figure(figsize=(WIDTH, max(3.4, 1.0 + 0.22 * len(points))), layout="constrained")
         axes = drawing.add_subplot()
         place_on(axes, "x", cost, across)
         place_on(axes, "y", quality, upward)
@@ -88,7 +88,7 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
                 elinewidth=1.2,
                 alpha=1.0 if stays else 0.8,
             )
-        _names_at_the_side(axes, points, best)
+        _names_at_the_side(axes, points)
         columns = (
             Column(name="method"),
             Column(name=cost.name, unit=cost.unit, numeric=True),
@@ -119,7 +119,7 @@ def _beaten(by: list[str]) -> Cell:
     return Cell(text=", ".join(by) or "none", sort=", ".join(by))
 
 
-def _names_at_the_side(axes: Any, points: Sequence[Point], best: Sequence[bool]) -> None:
+def _names_at_the_side(axes: Any, points: Sequence[Point]) -> None:
     """Names right of the axes in the points' order, each joined to its point: however close they lie, none covers."""
     order = sorted(range(len(points)), key=lambda place: (points[place].quality.value, -points[place].cost.value))
     heights = _apart([_share(axes, points[place].quality.value) for place in order])
@@ -131,7 +131,6 @@ def _names_at_the_side(axes: Any, points: Sequence[Point], best: Sequence[bool])
             xytext=(1.04, height),
             textcoords="axes fraction",
             va="center",
-            color="#000000" if best[place] else UNSURE,
             annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": UNSURE, "lw": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 5},
         )

@@ -36,7 +36,7 @@
       tell();
     });
     tell();
-    document.querySelector("header").prepend(button);
+    document.querySelector("nav ul").append(made("li", {}, button));
   };
 
   const key = (row, column) => {
@@ -55,8 +55,8 @@
     const body = table.tBodies[0];
     const written = [...body.rows];
     heads.forEach((head, column) => {
-      const button = made("button", { type: "button", className: "order" }, ...head.childNodes);
-      head.append(button);
+      const button = made("button", { type: "button", className: "order" }, head.firstChild); // the unit stays below
+      head.prepend(button);
       button.addEventListener("click", () => {
         const next = { ascending: "descending", descending: null }[head.ariaSort] ?? (head.ariaSort ? null : "ascending");
         heads.forEach((other) => other.removeAttribute("aria-sort"));
@@ -69,7 +69,7 @@
     });
   };
 
-  const addFilter = (table, holder) => {
+  const addFilter = (table) => {
     const rows = [...table.tBodies[0].rows];
     if (rows.length < 4) return;
     const words = rows.map((row) => row.textContent.toLowerCase());
@@ -84,7 +84,7 @@
       });
       count.textContent = wanted.length ? `${seen} of ${rows.length} rows` : "";
     });
-    holder.prepend(made("div", { className: "filter" }, made("label", {}, "Filter ", field), count));
+    (table.closest(".scroll") ?? table).before(made("div", { className: "filter" }, made("label", {}, "Filter ", field), count));
   };
 
   // Addresses that point into something folded unfold it also where the browser would not.
@@ -101,7 +101,7 @@
     addSwitch();
     for (const table of document.querySelectorAll("table.data")) {
       addOrder(table);
-      addFilter(table, table.closest(".table"));
+      addFilter(table);
     }
     document.addEventListener("click", (event) => {
       if (event.target.closest("[popover] a")) event.target.closest("[popover]").hidePopover?.();
