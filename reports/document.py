@@ -202,9 +202,10 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Ledger:
-    """The paper's claims with their verdicts."""
+    """Claims with their verdicts."""
 
     claims: tuple[Claim, ...]
+    title: str = "The paper's claims, one by one"
 
     def counts(self) -> dict[Verdict, int]:
         """How many claims have each verdict; verdicts that none has are left out."""
