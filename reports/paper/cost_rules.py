@@ -14,7 +14,7 @@ from reports.reading.settings import on_cuda, paper_model, setting_of
 from reports.reading.shelf import Shelf
 from reports.reading.speed import SpeedRun
 
-__all__ = ["COST_RULES"]
+__all__ = ["COST_RULES", "speed_setting"]
 
 _SD, _REGULAR = "sparsegrad-sd", "sparsegrad-regular"
 # A peak is one reading of an exact counter, with no spread: printed figures are rounded to a hundredth of the ratio,
@@ -54,14 +54,14 @@ def _of_speed(run: SpeedRun, ratio: RatioInterval, verdict: Verdict, methods: tu
         sort=ratio.mean,
         interval=bracketed(ratio),
         setting=setting_of(run.record),
-        of_claim=_speed_setting(run),
+        of_claim=speed_setting(run),
         why=why if "x [" in why else f"{why}: {ratio.mean:.2f}x {bracketed(ratio)} over {ratio.rounds} rounds",
         detail=behind([run.source], [step_times(run.rows[name]) for name in methods if name in run.rows]),
         ended=run.record.ended,
     )
 
 
-def _speed_setting(run: SpeedRun) -> bool:
+def speed_setting(run: SpeedRun) -> bool:
     """Table 3's: RoBERTa-base on GLUE text padded to the maximum, on a GPU."""
     asked = run.record.config
     return (

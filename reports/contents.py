@@ -1,0 +1,132 @@
+"""The report, section by section: the ledger first, then the paper's tables, then everything that was measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from bench.environment import code_fingerprint
+from reports.document import Block, Document, Prose, Section, Table
+from reports.drawings import memory_figure, pareto_figures, quality_figure, speed_figure
+from reports.paper.authors import Logs
+from reports.paper.itself import ledger_of_itself
+from reports.paper.ledger import paper_ledger
+from reports.paper.logs_ledger import ledger_of_logs
+from reports.provenance import run_of
+from reports.reading.folders import Source
+from reports.reading.shelf import Shelf
+from reports.tables.cost import calibration_table, peak_table, speed_table
+from reports.tables.others import failed_table, kind_table, skipped_table
+from reports.tables.paper_cost import cost_by_task, cost_table
+from reports.tables.paper_later import llama_table, sparsity_table
+from reports.tables.paper_quality import average_table, task_table
+from reports.tables.paper_sizes import parameter_table, settings_table
+from reports.tables.quality import judged_table, quality_table
+
+__all__ = ["report"]
+
+
+def report(shelf: Shelf, *, folders: Sequence[str], logs: Logs | None, more: Sequence[Section] = ()) -> Document:
+    """The document; ``more``: sections on a comparison with earlier results and on others' results."""
+    sections = [
+        _ledger(shelf, logs),
+        *more,
+        *(made for made in (_speed(shelf), _memory(shelf), _quality(shelf), _judged(shelf)) if made is not None),
+        _paper(shelf, logs),
+        *(made for made in (_others(shelf), _left_out(shelf)) if made is not None),
+    ]
+    times = sorted(source.record.ended for source in shelf.sources)
+    return Document(
+        title="SparseGrad: what it costs and what it is worth",
+        subtitle="Made from records alone: every figure leads to its samples and to the command that reruns it.",
+        made_from=(
+            ("folders", ", ".join(folders)),
+            ("records", f"{len(shelf.sources)} read, {len(shelf.skipped)} left out"),
+            ("measured", f"{times[0][:16]} to {times[-1][:16]} UTC" if times else "nothing"),
+            ("report's code", code_fingerprint("reports")[:16]),
+        ),
+        sections=tuple(sections),
+        runs=tuple(run_of(source.folder, source.record) for source in _once(shelf.sources)),
+    )
+
+
+def _once(sources: Sequence[Source]) -> list[Source]:
+    """One source a run id: of a run that was filed twice under one name the last stands for both."""
+    return list({(s.folder, s.record.kind, s.record.key, s.record.started): s for s in sources}.values())
+
+
+def _ledger(shelf: Shelf, logs: Logs | None) -> Section:
+    told = (
+        "Only the setting that a claim is made of can give it a verdict. A figure of another machine, model or "
+        "instrument is shown beside it, marked x. New records change the verdicts; nobody writes them."
+    )
+    blocks: list[Block] = [
+        Prose(text=told),
+        paper_ledger(shelf),
+        Prose(text="The paper against itself: what its text states beside what its own tables, or a count, come to."),
+        ledger_of_itself(),
+    ]
+    if logs is not None:
+        blocks.append(Prose(text="The paper against the logs that its authors published, compared pair by pair."))
+        blocks.append(ledger_of_logs(logs))
+    return Section(id="ledger", title="The paper's claims", blocks=tuple(blocks))
+
+
+def _speed(shelf: Shelf) -> Section | None:
+    blocks: list[Block] = []
+    for number, run in enumerate(shelf.speed, 1):
+        blocks.append(speed_table(run, f"speed-{number}"))
+        if (drawn := speed_figure(run, f"speed-figure-{number}")) is not None:
+            blocks.append(drawn)
+    return Section(id="speed", title="Speed", blocks=tuple(blocks)) if blocks else None
+
+
+def _memory(shelf: Shelf) -> Section | None:
+    blocks: list[Block] = []
+    for number, group in enumerate(shelf.peaks, 1):
+        blocks.append(peak_table(group, f"memory-{number}"))
+        if (drawn := memory_figure(group, f"memory-figure-{number}")) is not None:
+            blocks.append(drawn)
+    if shelf.calibrations:
+        blocks.append(calibration_table(shelf.calibrations, "calibrations"))
+    return Section(id="memory", title="Memory and setup", blocks=tuple(blocks)) if blocks else None
+
+
+def _quality(shelf: Shelf) -> Section | None:
+    blocks: list[Block] = []
+    for number, one in enumerate(shelf.quality, 1):
+        blocks.append(quality_table(one, f"quality-{number}"))
+        if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:
+            blocks.append(drawn)
+        blocks += pareto_figures(one, f"pareto-{number}")
+    return Section(id="quality", title="Quality", blocks=tuple(blocks)) if blocks else None
+
+
+def _judged(shelf: Shelf) -> Section | None:
+    blocks = tuple(judged_table(run, f"judged-{number}") for number, run in enumerate(shelf.judged, 1))
+    return Section(id="judged", title="Judged answers", blocks=blocks) if blocks else None
+
+
+def _paper(shelf: Shelf, logs: Logs | None) -> Section:
+    tables: list[Table] = [parameter_table(), cost_table(shelf), average_table(shelf, logs), llama_table()]
+    tables += [cost_by_task(shelf)]
+    tables += [task_table(model, shelf, logs) for model in ("roberta-large", "bert-base", "roberta-base")]
+    tables += [sparsity_table(), settings_table()]
+    return Section(id="paper", title="The paper's tables", blocks=tuple(tables))
+
+
+def _others(shelf: Shelf) -> Section | None:
+    kinds: dict[str, list[Source]] = defaultdict(list)
+    for source in shelf.others:
+        kinds[source.record.kind].append(source)
+    blocks = tuple(kind_table(kind, own, f"kind-{number}") for number, (kind, own) in enumerate(kinds.items(), 1))
+    return Section(id="others", title="Other records", blocks=blocks) if blocks else None
+
+
+def _left_out(shelf: Shelf) -> Section | None:
+    blocks: list[Block] = []
+    if shelf.failed:
+        blocks.append(failed_table(shelf.failed, "failed"))
+    if shelf.skipped:
+        blocks.append(skipped_table(shelf.skipped, "skipped"))
+    return Section(id="left-out", title="Failed and left out", blocks=tuple(blocks)) if blocks else None

@@ -1,0 +1,1 @@
+"""Others' results, shown as theirs: never mixed into a comparison with what was measured here."""
