@@ -36,7 +36,7 @@ from bench.record import Record, Status
 from bench.request import check_kept
 from bench.rows import failures, result
 from bench.store import Store
-from bench.tables import print_speed
+from bench.tables import print_speed, title_of
 from bench.timing import Contestant, interleave
 from sparsegrad.methods import Method
 
@@ -177,20 +177,8 @@ def _print(args: argparse.Namespace, record: Record) -> None:
         print(json.dumps({**told, "status": str(record.status), **record.result}, indent=2))
         return
     console = Console(width=None if sys.stdout.isatty() else 140)
-    print_speed(console, _title(record), record.result)
+    print_speed(console, title_of(record), record.result)
     console.print(Text(f"record: {args.out}/speed/{record.key}-*.json"), soft_wrap=True)
-
-
-def _title(record: Record) -> str:
-    config, machine = record.config, record.environment
-    weights = "random weights" if config["random_weights"] else "pretrained"
-    text = config["task"] or f"synthetic lengths {config['lengths']}"
-    gpu = machine["gpu"]
-    where = gpu["name"] if gpu and config["device"] != "cpu" else f"{machine['cpu']}, {machine['threads']} threads"
-    model = f"{Path(config['model']).name} ({weights})"
-    batch = f"batch {config['batch_size']} x {config['max_length']}, padding {config['padding']}"
-    how = f"{config['dtype']}, trainable {config['trainable']}, kept {config['kept']}"
-    return f"{model}, {text}, {batch}\n{how}; {where}"
 
 
 if __name__ == "__main__":

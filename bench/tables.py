@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.record import Record
 from bench.rows import BASELINE, failures
 from bench.stats import RatioInterval, noise_floor, verdict
 
@@ -41,6 +43,19 @@ def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None
     console.print(table)
     for note in footnotes(result):
         console.print(Text(note), soft_wrap=True)
+
+
+def title_of(record: Record) -> str:
+    """Two lines: the model and its text, how it trains and where."""
+    config, machine = record.config, record.environment
+    weights = "random weights" if config["random_weights"] else "pretrained"
+    text = config["task"] or f"synthetic lengths {config['lengths']}"
+    gpu = machine["gpu"]
+    where = gpu["name"] if gpu and config["device"] != "cpu" else f"{machine['cpu']}, {machine['threads']} threads"
+    model = f"{Path(config['model']).name} ({weights})"
+    batch = f"batch {config['batch_size']} x {config['max_length']}, padding {config['padding']}"
+    kept = f", kept {config['kept']}" if "kept" in config else ""
+    return f"{model}, {text}, {batch}\n{config['dtype']}, trainable {config['trainable']}{kept}; {where}"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,1 @@
+"""``python -m bench.sparsity``: what a step costs and what it keeps, for each number of kept entries."""
