@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from bench.environment import code_fingerprint, environment
+from bench.errors import BadRequest
 from bench.fresh import Outcome, run_fresh
 from bench.record import Record, Status, record_key
 from bench.store import Store
@@ -102,9 +103,7 @@ class Desk:
 
         A watched run (a trial that may be cut short) is a record of its own: how it ends depends on other trials.
         """
-        kind, config = cell.kind, cell.config()
-        if watch is not None:
-            kind, config = f"{kind}_trial", {**config, **watch.config()}
+        kind, config = self.asked(cell, watch)
         key = self._key(kind, config, cell.subject)
         with self.alone(key) as folder:
             known = None if self.fresh and watch is None else self.store.find(kind, key)
@@ -114,6 +113,17 @@ class Desk:
             if known.status is Status.OK:
                 shutil.rmtree(folder, ignore_errors=True)
         return known
+
+    @staticmethod
+    def asked(cell: Job, watch: Watch | None) -> tuple[str, dict[str, Any]]:
+        """Kind and config of the cell's record."""
+        if watch is None:
+            return cell.kind, cell.config()
+        return f"{cell.kind}_trial", {**cell.config(), **watch.config()}
+
+    def trace(self, cell: Job) -> dict[str, Any]:
+        """What beside the request makes the cell's key: fingerprints, and versions of libraries."""
+        return {**self.fingerprints(cell.subject), "libraries": self._libraries}
 
     def _train(self, cell: Job, folder: Path, watch: Watch | None) -> Outcome:
         config = cell.calibration_config()
@@ -215,4 +225,8 @@ def _taken(lock: IO[str]) -> bool:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:  # without a lock two processes would write the same checkpoints
+        raise BadRequest(
+            f"--out: its file system keeps no locks ({error.strerror}); give a folder on one that does"
+        ) from None
     return True
