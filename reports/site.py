@@ -18,6 +18,8 @@ from reports.vector import inline_svg
 __all__ = ["page"]
 
 _TEMPLATES = Path(__file__).with_name("templates")
+# Fields of a request, in the order in which people name a run.
+_TELLING = ("model", "task", "method", "lr", "scored_on")
 _MARKS = {
     CellStatus.OK: "ok",
     CellStatus.NOISE: "noise",
@@ -48,6 +50,7 @@ def page(document: Document) -> str:
         number="{:.6g}".format,  # the record has every digit
         strip=_strip,
         where=_where,
+        asked=_asked,
         named=lambda column: column.name if column.unit is None else f"{column.name}, {column.unit}",
         drawing=_drawing,
     )
@@ -112,6 +115,13 @@ def _where(run: Run) -> str:
     told = dict(run.environment)
     parts = (told.get("host"), told.get("gpu") or told.get("gpu.name") or told.get("cpu"))
     return ", ".join(part for part in parts if part) or "machine not recorded"
+
+
+def _asked(run: Run) -> str:
+    """What tells one run from the others in a list."""
+    told = dict(run.config)
+    parts = ("/".join(told[name].split("/")[-2:]) for name in _TELLING if name in told)  # the end of a path tells
+    return ", ".join((*parts, f"seed {run.seed}"))
 
 
 def _drawing(figure: Figure) -> Markup:

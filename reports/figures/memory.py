@@ -99,9 +99,7 @@ def _parts(id: str, bars: Sequence[Bar]) -> list[str]:
 
 
 def _axis(instrument: str) -> Axis:
-    return Axis(
-        name="peak memory", unit="MiB", higher_is_better=False, note=f"{instrument}; n = 1 fresh process a method"
-    )
+    return Axis(name="peak memory", unit="MiB", higher_is_better=False, note=f"{instrument}; n = 1 reading a method")
 
 
 def _finish_rows(axes, bars: Sequence[Bar]) -> None:

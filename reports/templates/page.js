@@ -71,7 +71,7 @@
 
   const addFilter = (table) => {
     const rows = [...table.tBodies[0].rows];
-    if (rows.length < 4) return;
+    if (rows.length < 8) return; // seen at a glance
     const words = rows.map((row) => row.textContent.toLowerCase());
     const count = made("output", {});
     const field = made("input", { type: "search", autocomplete: "off", spellcheck: false });
