@@ -16,7 +16,7 @@ from eval.mtbench.decoding import Decoder, Said, Wish
 from eval.mtbench.items import Question
 from eval.mtbench.templates import Template, template_for
 
-__all__ = ["Speaker"]
+__all__ = ["Speaker", "tokenizer_in"]
 
 
 class Speaker:
@@ -49,7 +49,9 @@ class Speaker:
             raise BadRequest(f"--model {model} is an encoder, which writes no answers; give a causal language model")
         assert source.folder is not None
         files = adapter_files(adapter) if adapter is not None else []
-        tokenizer = _tokenizer(adapter, source.folder)
+        # The adapter's own tokenizer was trained with it and may have another template.
+        own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+        tokenizer = tokenizer_in(adapter if adapter is not None and own else source.folder)
         template = template_for(tokenizer, conv_template, model=model)
         module: Any = source.build()
         if adapter is not None:
@@ -86,18 +88,16 @@ class Speaker:
         return self._decoder.say(wishes)
 
 
-def _tokenizer(adapter: Path | None, folder: Path) -> Any:
-    """The adapter's own, which was trained with it and may have another template; else the model's."""
+def tokenizer_in(folder: Path) -> Any:
+    """The tokenizer whose files lie in the folder; BadRequest where they do not make one."""
     from transformers import AutoTokenizer
 
-    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
-    place = adapter if own else folder
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(str(place), local_files_only=True, trust_remote_code=False)
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:
         # Missing files, bad JSON, a class that is not known: each another exception.
-        raise BadRequest(f"cannot load the tokenizer in {place} ({first_line(error)}); a fast tokenizer's files "
+        raise BadRequest(f"cannot load the tokenizer in {folder} ({first_line(error)}); a fast tokenizer's files "
                          f"must lie beside the weights") from error  # fmt: skip
 
 

@@ -1,0 +1,140 @@
+"""python -m eval.chat: fine-tune on conversations with each method, seeds paired, and say what differs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from bench.cli import DONE, FAILED, progress_bar, run, say
+from bench.environment import rerun_command
+from bench.record import Record, Status
+from bench.store import Store
+from eval.chat.cell import Cell
+from eval.chat.compare import compare
+from eval.chat.study import Study
+from eval.chat.table import print_table
+from eval.chat.words import PROG, parser, study_of
+from eval.desk import Desk
+from eval.launched import Start, leading
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, compare, print; returns the exit code."""
+    args = parser().parse_args(argv)
+    return leading(partial(_answer, args, argv), args)
+
+
+def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
+    study = study_of(args)
+    desk = Desk(
+        store=Store(args.out) if args.dry_run else Store.open(args.out),
+        command=rerun_command(PROG, argv),
+        workers=1,
+        threads=torch.get_num_threads(),
+        fresh=args.fresh,
+        start=start,
+    )
+    cells = [cell for method in study.methods for cell in study.runs(method)]
+    if args.dry_run:
+        return _dry_run(study, cells, desk, as_json=args.json)
+    started = datetime.now(UTC)
+    with progress_bar(quiet=args.quiet) as progress:
+        bar = progress.add_task("fine-tuning", total=len(cells))
+
+        def done(cell: Cell) -> None:
+            progress.update(bar, description=cell.name)
+            progress.advance(bar)
+
+        runs = desk.do(cells, done)
+    failed = [record for record in runs.values() if record.status is not Status.OK]
+    if not failed and max(record.ended for record in runs.values()) < started.isoformat():
+        say(f"{PROG}: nothing left to do, all {len(runs)} runs have records", quiet=args.quiet)
+    _print(args, study, _result(study, runs))
+    for record in runs.values():
+        _check_saved(args.out / "models", record)
+    if failed:
+        say(f"{PROG}: {len(failed)} of {len(runs)} runs failed; just these run again by: {desk.command}")
+    return FAILED if failed else DONE
+
+
+def _check_saved(folder: Path, record: Record) -> None:
+    saved = record.result.get("saved")
+    if saved is not None and not (folder / saved["folder"]).is_dir():
+        say(f"{PROG}: {folder / saved['folder']} was taken away; --fresh trains and saves again")
+
+
+def _result(study: Study, runs: Mapping[Cell, Record]) -> dict[str, Any]:
+    by_method: dict[str, list[Record]] = {method: [] for method in study.methods}
+    for cell, record in runs.items():
+        by_method[cell.method].append(record)
+    first = next((record.result for record in runs.values() if record.status is Status.OK), None)
+    left_out: dict[str, int] = {}
+    for part in ("dropped", "left_out_of_train", "left_out_of_valid") if first is not None else ():
+        assert first is not None
+        for reason, count in first[part].items():
+            left_out[reason] = left_out.get(reason, 0) + count
+    return {
+        "reference": study.reference,
+        "rows": compare(by_method, reference=study.reference),
+        "left_out": left_out,
+        "template": None if first is None else first["template"],
+    }
+
+
+def _dry_run(study: Study, cells: Sequence[Cell], desk: Desk, *, as_json: bool) -> int:
+    """Every run, and how much each has to read."""
+    told: dict[str, str] = {}
+    for cell in cells:
+        known = desk.known(cell)
+        told[cell.name] = "to be run" if known is None else f"done, {known.ended[:16]} UTC"
+    parts = study.subject(study.seed).parts()
+    protocol = study.protocol
+    updates = protocol.total_steps(len(parts.train))
+    told["each"] = (
+        f"{updates} updates of {protocol.batch_size} conversations out of {len(parts.train)}, "
+        f"{len(parts.valid)} held out"
+    )
+    print(json.dumps(told, indent=2) if as_json else "\n".join(f"{name}: {state}" for name, state in told.items()))
+    return DONE
+
+
+def _print(args: argparse.Namespace, study: Study, result: Mapping[str, Any]) -> None:
+    if args.json:
+        print(json.dumps({"config": study.config(), **result}, indent=2, allow_nan=False))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    protocol = study.protocol
+    length = f"{protocol.epochs} epochs" if protocol.steps is None else f"{protocol.steps} steps"
+    weights = "random weights" if study.source.random_weights else "pretrained"
+    how = f"{length} of {protocol.batch_size}, lr {study.lr:g}, kept {study.kept}, LoRA rank {study.lora_rank}"
+    title = f"{Path(study.model).name} ({weights}) on {Path(study.data).name}, {study.dtype}; {how}"
+    print_table(console, title, result)
+    for row in result["rows"]:
+        for saved in row["saved"]:
+            if saved is not None:
+                console.print(Text(f"{row['method']}: {_spoken(study, args.out / 'models', saved)}"), soft_wrap=True)
+    console.print(Text(f"records: {args.out}/chat"), soft_wrap=True)
+
+
+def _spoken(study: Study, folder: Path, saved: Mapping[str, Any]) -> str:
+    """How eval.mtbench loads it."""
+    place = folder / saved["folder"]
+    words = f"--model {place}" if saved["form"] == "merged" else f"--model {study.model} --adapter {place}"
+    template = "" if study.conv_template is None else f" --conv-template {study.conv_template}"
+    return f"python -m eval.mtbench {words}{template}"
+
+
+if __name__ == "__main__":
+    run(main, PROG)
