@@ -78,6 +78,7 @@ def _speed(shelf: Shelf) -> Section | None:
         blocks.append(speed_table(run, f"speed-{number}"))
         if (drawn := speed_figure(run, f"speed-figure-{number}")) is not None:
             blocks.append(drawn)
+    blocks += [speed_table(run, f"sparsity-{number}") for number, run in enumerate(shelf.sparsity, 1)]
     return Section(id="speed", title="Speed", blocks=tuple(blocks)) if blocks else None
 
 

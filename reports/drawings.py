@@ -46,9 +46,10 @@ def _estimate(ratio: RatioInterval) -> Estimate:
 def memory_figure(group: PeakGroup, id: str) -> Figure | None:
     """The peak within each phase; None where no phase was told."""
     bars = [
-        Bar(name=name, parts_bytes=dict(peak.by_phase_bytes)) for name, peak in group.peaks.items()
+        Bar(name=name, parts_bytes={phase: int(size) for phase, size in peak.by_phase_bytes.items()})
+        for name, peak in group.peaks.items()
         if peak.by_phase_bytes
-    ]  # fmt: skip
+    ]
     title = f"Peak by phase, {model_called(group.record)}"
     return memory_by_phase(id, title, bars, instrument=group.instrument) if bars else None
 

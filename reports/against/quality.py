@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from bench.paired import paired_difference
-from bench.tasks import TASKS
 from eval.metrics import headline
+from eval.tasks import TASKS
 from reports.against.change import Change
 from reports.behind import behind
 from reports.document import Samples

@@ -16,7 +16,7 @@ from reports.document import Cell, CellStatus, Certainty, Claim, Detail, Verdict
 from reports.paper.claims import PaperClaim
 from reports.reading.shelf import Shelf
 
-__all__ = ["Finding", "Rule", "in_band", "settle", "told_side"]
+__all__ = ["Finding", "Rule", "in_all", "in_band", "settle", "told_side"]
 
 _MARK = {Verdict.WITHIN_NOISE: CellStatus.NOISE}
 
@@ -62,7 +62,7 @@ def settle(claim: PaperClaim, findings: Iterable[Finding]) -> Claim:
     newest = _newest(findings)
     own = [finding for finding in newest if finding.of_claim]
     others = [finding for finding in newest if not finding.of_claim]
-    verdict = verdict_of(own)
+    verdict = verdict_of(finding.verdict for finding in own)
     printed = ", ".join(f"{name} {value.told()}" for name, value in claim.printed.items())
     certainty = _certainty(claim)
     if verdict is not Verdict.NOT_TESTED and certainty is Certainty.UNCERTAIN:
@@ -88,13 +88,23 @@ def settle(claim: PaperClaim, findings: Iterable[Finding]) -> Claim:
     )
 
 
-def verdict_of(findings: Sequence[Finding]) -> Verdict:
-    """All findings of the claim's own setting together."""
-    said = {finding.verdict for finding in findings}
+def verdict_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """All settings of the claim together: one that fails is enough to fail, then one that holds to hold."""
+    said = set(verdicts)
     for verdict in (Verdict.NOT_REPRODUCED, Verdict.REPRODUCED, Verdict.WITHIN_NOISE):
         if verdict in said:
             return verdict
     return Verdict.NOT_TESTED
+
+
+def in_all(verdicts: Sequence[Verdict]) -> Verdict:
+    """Of parts that must all hold: one that fails is enough to fail, one that is open leaves all open."""
+    if not verdicts:
+        return Verdict.NOT_TESTED
+    for verdict in (Verdict.NOT_REPRODUCED, Verdict.NOT_TESTED, Verdict.WITHIN_NOISE):
+        if verdict in verdicts:
+            return verdict
+    return Verdict.REPRODUCED
 
 
 def in_band(ratio: RatioInterval, low: float, high: float) -> Verdict:
@@ -109,11 +119,8 @@ def told_side(sides: Sequence[str | None], wanted: str) -> Verdict:
 
     ``sides``: ``~``, ``wanted`` or its opposite; None for not measured.
     """
-    if not sides or None in sides:
-        return Verdict.NOT_TESTED
-    if all(side == wanted for side in sides):
-        return Verdict.REPRODUCED
-    return Verdict.NOT_REPRODUCED if any(side not in (wanted, "~") for side in sides) else Verdict.WITHIN_NOISE
+    said = {None: Verdict.NOT_TESTED, wanted: Verdict.REPRODUCED, "~": Verdict.WITHIN_NOISE}
+    return in_all([said.get(side, Verdict.NOT_REPRODUCED) for side in sides])
 
 
 def _newest(findings: Iterable[Finding]) -> list[Finding]:

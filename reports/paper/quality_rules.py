@@ -11,7 +11,7 @@ from typing import Any
 from scipy.special import stdtr, stdtrit
 
 from bench.paired import holm
-from bench.tasks import TASKS
+from eval.tasks import TASKS
 from reports.behind import behind
 from reports.document import Samples, Verdict
 from reports.paper.claims import PaperClaim

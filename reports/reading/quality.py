@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.record import Record, Status
-from bench.tasks import TASKS
 from eval.compare import adjust, compare
 from eval.metrics import TASK_METRICS
+from eval.tasks import TASKS
 from reports.reading.fields import Fields, Unreadable
 from reports.reading.folders import Source
 from reports.reading.places import setting

@@ -11,6 +11,7 @@ from bench.record import Status
 from reports.reading.calibrations import Calibration, read_calibration
 from reports.reading.fields import Unreadable
 from reports.reading.folders import Skipped, Source, read_folders
+from reports.reading.gradients import GradientRun, read_gradients
 from reports.reading.judged import JudgedRun, read_judged
 from reports.reading.memory import PeakGroup, group_peaks, read_peak
 from reports.reading.quality import Comparison, QualityRun, comparisons, read_quality
@@ -34,6 +35,9 @@ class Shelf:
     calibrations: list[Calibration] = field(default_factory=list)
     quality: list[Comparison] = field(default_factory=list)
     trials: list[QualityRun] = field(default_factory=list)
+    gradients: list[GradientRun] = field(default_factory=list)
+    sparsity: list[SpeedRun] = field(default_factory=list)
+    """Cost against kept entries: interleaved runs whose rows are levels of one method."""
     judged: list[JudgedRun] = field(default_factory=list)
     others: list[Source] = field(default_factory=list)
     """Of kinds that have no table of their own: listed with their key figures."""
@@ -75,6 +79,8 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     runs = views(("glue",), read_quality, failed_too=True)
     shelf.quality = comparisons(runs)
     shelf.trials = [run for run in runs if run.held_out is not None]
+    shelf.gradients = views(("gradients",), read_gradients)
+    shelf.sparsity = views(("sparsity",), read_speed)
     shelf.judged = views(("mtbench",), read_judged)
     shelf.others = views(tuple(by_kind), lambda source: source)
     return shelf

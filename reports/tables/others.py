@@ -19,14 +19,14 @@ def kind_table(kind: str, sources: Sequence[Source], id: str) -> Table:
     rows = []
     for source in sources:
         setting = setting_of(source.record)
-        figures = key_figures(source.record.result)
+        figures: list[tuple[str, float | None]] = [*key_figures(source.record.result)]
         for name, value in figures or [("no number near the top of the result", None)]:
             rows.append(
                 (
                     label(setting),
                     label(str(source.record.config.get("method") or "")),
                     label(name),
-                    amount(None if value is None else float(value), ".6g", detail=behind([source])),
+                    amount(value, ".6g", detail=behind([source])),
                 )
             )
     return Table(

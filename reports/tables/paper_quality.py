@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from bench.tasks import TASKS as GLUE
+from eval.tasks import TASKS as GLUE
 from reports.document import Cell, Detail, Samples, Table
 from reports.paper.authors import LOG_METHODS, Logs
 from reports.paper.published import AVERAGES, METHODS, MODELS, ROBERTA_LARGE, TASKS
