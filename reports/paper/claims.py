@@ -153,7 +153,7 @@ CLAIMS: Mapping[str, PaperClaim] = MappingProxyType(
                 "C14",
                 "5.1",
                 "The original space's histogram is flatter, so that MeProp drops more that matters.",
-                "(sum g^2)^2 / (N sum g^4), 1 where all entries are equal, is larger in the original space, in all roles",
+                "(sum g^2)^2 / (N sum g^4), 1 where entries are equal, is larger in the original space, in every role",
                 _GRADIENTS,
             ),
             _claim(
