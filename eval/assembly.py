@@ -116,5 +116,6 @@ def course(trainer: TaskTrainer) -> dict[str, Any]:
             [entry["step"], entry["eval_headline"]] for entry in state.log_history if "eval_headline" in entry
         ],
         "train_s": ledger.train_s,
+        "step_s": ledger.step_s,
         "peak": ledger.peak,
     }

@@ -78,6 +78,8 @@ class Cell:
     method: str
     lr: float
     kept: int | float
+    core: tuple[int, int] | None = None
+    fixed_basis: str = "per-block"
     lora_rank: int
     trainable: str
     targets: str | None
@@ -104,6 +106,8 @@ class Cell:
         """What the method is given."""
         return Settings(
             kept=self.kept,
+            core=self.core,
+            fixed_basis=self.fixed_basis,  # type: ignore[arg-type]
             lora_rank=self.lora_rank,
             trainable=self.trainable,  # type: ignore[arg-type]
             targets=self.targets,

@@ -22,13 +22,20 @@ class Ledger(TrainerCallback, ExportableState):
 
     def __init__(self) -> None:
         self.train_s = 0.0
+        self.timed_s, self.timed_steps = 0.0, 0
         self.peak: dict[str, Any] | None = None
         self._began = 0.0
         self._instrument: Any = None
 
     def state(self) -> dict[str, Any]:
         """What the Trainer writes into a checkpoint."""
-        return {"args": {}, "attributes": {"train_s": self.train_s, "peak": self.peak}}
+        names = ("train_s", "timed_s", "timed_steps", "peak")
+        return {"args": {}, "attributes": {name: getattr(self, name) for name in names}}
+
+    @property
+    def step_s(self) -> float | None:
+        """Mean seconds of the updates that were not watched for memory; None where all were."""
+        return self.timed_s / self.timed_steps if self.timed_steps else None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **words: Any) -> None:
         """An update begins."""
@@ -41,8 +48,11 @@ class Ledger(TrainerCallback, ExportableState):
         self._began = time.perf_counter()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **words: Any) -> None:
-        """An update is done. Those that are watched for memory are slowed by it, and count all the same."""
-        self.train_s += time.perf_counter() - self._began
+        """An update is done. Those that are watched for memory are slowed by it, and count all the same in train_s."""
+        spent = time.perf_counter() - self._began
+        self.train_s += spent
+        if self._instrument is None:
+            self.timed_s, self.timed_steps = self.timed_s + spent, self.timed_steps + 1
         if self._instrument is not None and state.global_step == min(_PEAK_STEPS, state.max_steps):
             self._instrument.mark("train")
             self._instrument.__exit__(None, None, None)

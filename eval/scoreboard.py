@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -13,6 +14,13 @@ from bench.tables import count, mebibytes
 
 __all__ = ["print_scoreboard"]
 
+_BUDGETS = {
+    "params": "Equal parameters: LoRA and its kin have the rank with as many as SparseGrad keeps entries.",
+    "bytes": "Equal bytes: LoRA and its kin have the rank whose file is as large as compact SparseGrad's; methods that "
+    "keep whole weights stay as they are.",
+    "time": "Equal time: steps are what fits the reference's time, calibration counted in, by timed updates of each "
+    "method; what the runs took stands under training.",
+}
 _SHORT = {"accuracy": "acc", "pearson": "r", "spearman": "rho", "f1": "F1", "mcc": "MCC"}
 
 
@@ -42,7 +50,7 @@ def _table(title: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> Tab
     names = ["lr", *(_SHORT[name] for name in metrics)]
     names += ["mean"] if len(metrics) > 1 else []
     names += [f"difference to {reference}", "p (Holm)", "lower bound", "could see", "trainable", "updated", "adapter"]
-    for name in (*names, "peak", "training"):
+    for name in (*names, "peak", "steps", "training", "trials"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in _cells(row, metrics)))
@@ -59,7 +67,9 @@ def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
     rate = "n/a" if row["lr"] is None else f"{row['lr']:g}"
     kept = "n/a" if row["adapter_bytes"] is None else f"{row['adapter_bytes'] / 1e6:.3g} MB"
     counts = [count(row["trainable_parameters"]), count(row["updated_parameters"]), kept]
-    return [row["method"], rate, *scores, *_difference(row), *counts, peak, spent]
+    steps = "n/a" if not row["steps"] else f"{round(fmean(row['steps'])):,}"
+    tried = f"{row['trials']}: {row['trials_s']:,.0f} s" if row["trials"] else "0"
+    return [row["method"], rate, *scores, *_difference(row), *counts, peak, steps, spent, tried]
 
 
 def _difference(row: Mapping[str, Any]) -> list[str]:
@@ -101,7 +111,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             "[low, high]: 95% CI of the paired difference, over other items and other seeds. ~: a tie: p above 0.05 "
             f"after Holm's correction over all {sum(row['difference'] is not None for row in rows)} comparisons.",
             "lower bound: one-sided 95%; above minus the margin the method is not inferior to the reference.",
-            "could see: the smallest true difference that this comparison finds four times out of five.",
+            "could see: the smallest true difference that is told from a tie four times out of five, so corrected.",
         ]
     if seeds == 1:
         told.append("One seed tells nothing of other seeds: intervals are infinite; give --seeds 3 or more.")
@@ -114,6 +124,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory)"}
     told += [f"peak: {meaning.get(name, name)}, over the first two updates." for name in sorted(instruments)]
     told.append("training: seconds of all updates, and of calibration where the method has one; means over seeds.")
+    told.append(
+        "trials: how many chose lr, and their seconds of training. adapter: of the tuned linears, without head."
+    )
+    if result["budget"] is not None:
+        told.append(_BUDGETS[result["budget"]])
     told += [
         f"{row['task']} {row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}"
         for row in rows

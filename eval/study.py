@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,19 @@ from bench.errors import BadRequest
 from bench.models import ModelSource, max_positions
 from bench.record import Record, Status
 from bench.request import DTYPES
-from eval.budget import entries_and_sides, equal_rank
+from eval.budget import equal_rank, kept_entries
 from eval.cell import Cell, ScoredOn, Subject
 from eval.protocol import PAPER_SETTINGS, Protocol
 from eval.tasks import TASKS
 from sparsegrad import SparseGradError
-from sparsegrad.methods import METHODS
+from sparsegrad.methods import METHODS, Settings
 
-__all__ = ["TRIAL_SEED", "Study", "choose"]
+__all__ = ["DEFAULT_RATES", "TRIAL_SEED", "Study", "choose"]
 
 # Of every trial. Reported seeds are counted from --seed up, and may not reach it.
 TRIAL_SEED = 1_000_000
-_DEFAULT_RATE = 1e-4
+# Adapters want higher rates than whole weights: each method takes its best of the three.
+DEFAULT_RATES = (3e-4, 1e-3, 3e-3)
 _DEFAULT_RANK = 7
 
 
@@ -43,10 +44,12 @@ class Study:
     seeds: int
     seed: int
     lr: tuple[float, ...] | None
-    """Learning rates to choose from; None: the paper's for model and task, or 1e-4 in other protocols."""
+    """Learning rates to choose from; None: the paper's for model and task in its protocol, else 3e-4, 1e-3 and 3e-3."""
     tune: int | None
     """Trials a method in Optuna's search for rate and batch; None: no search."""
     kept: int | float
+    core: tuple[int, int] | None = None
+    fixed_basis: str = "per-block"
     lora_rank: int | None
     budget: str | None
     trainable: str
@@ -58,6 +61,8 @@ class Study:
     """Of non-inferiority, in points: hundredths of the metric."""
     device: str
     dtype: str
+    allowed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """(task, method) -> updates, where a budget of time decides (`eval.pilot`); else the protocol does."""
 
     def __post_init__(self) -> None:
         for name in self.tasks:
@@ -78,14 +83,21 @@ class Study:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise BadRequest(f"--{name.replace('_', '-')} {value} is too small; give {least} or more")
+        if (self.core is not None or self.fixed_basis != "per-block") and not self._has_core():
+            raise BadRequest("--core and --fixed-basis are of a fixed support: add sparsegrad-compact to --methods")
         if not 0 <= self.seed <= TRIAL_SEED - self.seeds:
             raise BadRequest(f"--seed {self.seed} is out of range; give 0 to {TRIAL_SEED - self.seeds}")
-        if self.lora_rank is not None and self.budget is not None:
+        if self.lora_rank is not None and self.budget in ("params", "bytes"):
             raise BadRequest(f"--budget {self.budget} chooses LoRA's rank; leave out --lora-rank {self.lora_rank}")
+        if self.budget == "time" and (self.protocol.steps is None or self.tune is not None):
+            raise BadRequest("--budget time chooses each method's steps: give --steps N, and no --epochs or --tune")
         if not self.margin >= 0:
             raise BadRequest(f"--margin {self.margin} is no distance; give points, 0 or more")
         if self.dtype not in DTYPES:
             raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
+
+    def _has_core(self) -> bool:
+        return self.budget == "bytes" or any(METHODS[name].fixed for name in self.methods)
 
     @cached_property
     def source(self) -> ModelSource:
@@ -97,30 +109,47 @@ class Study:
         if most is not None and self.protocol.max_length > most:
             raise BadRequest(f"--max-length {self.protocol.max_length} is more than {source.name} holds; give {most}")
         try:
-            entries_and_sides(source, self.kept)
+            kept_entries(source, self._settings(source))
         except SparseGradError as error:
-            raise BadRequest(f"--kept {self.kept}: {error}") from None
+            words = f"--kept {self.kept}" + ("" if self.core is None else " --core {} {}".format(*self.core))
+            raise BadRequest(f"{words}: {error}") from None
         return source
 
+    def _settings(self, source: ModelSource) -> Settings:
+        """What every method is given, as far as counts of parameters and bytes depend on it."""
+        preset = source.preset
+        return Settings(
+            kept=self.kept,
+            core=self.core,
+            fixed_basis=self.fixed_basis,  # type: ignore[arg-type]
+            lora_rank=self.lora_rank or (preset.lora_rank if preset else _DEFAULT_RANK),
+            targets=preset.targets if preset else None,
+            every=preset.every if preset else 1,
+        )
+
     @cached_property
-    def rank(self) -> int:
-        """LoRA's: as asked, of equal budget, or the paper's for the model."""
-        if self.budget == "params":
-            return equal_rank(self.source, self.kept)
-        preset = self.source.preset
-        return self.lora_rank or (preset.lora_rank if preset else _DEFAULT_RANK)
+    def ranks(self) -> dict[str, int]:
+        """Method -> the rank of LoRA and its kin: of equal budget, as asked, or the paper's for the model."""
+        settings = self._settings(self.source)
+        ranks = dict.fromkeys(self.methods, settings.lora_rank)
+        if self.budget in ("params", "bytes"):
+            for name in self.methods:
+                equal = equal_rank(self.source, METHODS[name], settings, self.budget, DTYPES[self.dtype])  # type: ignore[arg-type]
+                ranks[name] = equal or settings.lora_rank
+        return ranks
 
     def rates(self, task: str) -> tuple[float, ...]:
         """The learning rates that every method of a task chooses from."""
         if self.lr is not None:
             return self.lr
-        return (self._published(task)[1],) if self.protocol.name == "paper" else (_DEFAULT_RATE,)
+        return (self._published(task)[1],) if self.protocol.name == "paper" else DEFAULT_RATES
 
-    def protocol_of(self, task: str) -> Protocol:
-        """The protocol with the task's batch size."""
+    def protocol_of(self, task: str, method: str) -> Protocol:
+        """The protocol with the task's batch size, and the method's own updates where time is the budget."""
+        steps = self.allowed.get((task, method))
         if self.batch_size is None and self.protocol.name == "paper":
-            return self.protocol.with_words(batch_size=self._published(task)[0])
-        return self.protocol.with_words(batch_size=self.batch_size)
+            return self.protocol.with_words(batch_size=self._published(task)[0], steps=steps)
+        return self.protocol.with_words(batch_size=self.batch_size, steps=steps)
 
     def _published(self, task: str) -> tuple[int, float]:
         """The paper's batch size and rate; BadRequest where it gives none."""
@@ -151,11 +180,13 @@ class Study:
             method=method,
             lr=lr,
             kept=self.kept,
-            lora_rank=self.rank,
+            core=self.core,
+            fixed_basis=self.fixed_basis,
+            lora_rank=self.ranks[method],
             trainable=self.trainable,
             targets=preset.targets if preset else None,
             every=preset.every if preset else 1,
-            protocol=self.protocol_of(task),
+            protocol=self.protocol_of(task, method),
             calibration_steps=self.calibration_steps,
             scored_on=scored_on,
             device=self.device,
@@ -178,12 +209,22 @@ class Study:
         seeds = range(self.seed, self.seed + self.seeds)
         return [replace(like, subject=self._subject(task, seed), scored_on="reported") for seed in seeds]
 
+    def summary(self) -> str:
+        """One line on how every method is trained."""
+        protocol = self.protocol
+        length = f"{protocol.epochs} epochs" if protocol.steps is None else f"{protocol.steps} steps"
+        weights = "random weights" if self.random_weights else "pretrained"
+        equal = "" if self.budget is None else f", equal {self.budget}"
+        rank = f", LoRA rank {self.ranks['lora']}" if "lora" in self.ranks else ""
+        return f" ({weights}); {protocol.name}: {length}{equal}, trainable {self.trainable}, kept {self.kept}{rank}"
+
     def config(self) -> dict[str, Any]:
         """JSON types, for the record."""
         told = asdict(self)
         told["data_dir"] = None if self.data_dir is None else str(self.data_dir)
         told.pop("device")
-        return {**told, "lora_rank": self.rank}
+        told["allowed"] = {f"{task} {method}": steps for (task, method), steps in self.allowed.items()}
+        return {**told, "ranks": self.ranks}
 
 
 def choose(trials: Iterable[tuple[Cell, Record]]) -> Cell | None:

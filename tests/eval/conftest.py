@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.tasks import TASKS, Task
 from eval.cell import Cell, Subject
@@ -101,3 +102,10 @@ def cell(tiny_encoder: Path, tiny_glue: Path) -> Callable[..., Cell]:
         return Cell(subject=subject, protocol=made, **{**fields, **words})  # type: ignore[arg-type]
 
     return make
+
+
+@pytest.fixture
+def tiny_batch() -> dict[str, torch.Tensor]:
+    """Four sequences of eight ids with labels, for a calibration of the tiny encoder."""
+    ids = torch.randint(0, 200, (4, 8), generator=torch.Generator().manual_seed(0))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": torch.tensor([0, 1, 0, 1])}

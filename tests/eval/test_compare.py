@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from bench.record import Record, Status
+from bench.stats import detectable_shift
 from bench.tables import mebibytes
-from eval.compare import adjust, compare
+from eval.compare import adjust, charge, compare
 from eval.metrics import headline, score
 from eval.scoreboard import print_scoreboard
 
@@ -63,6 +64,7 @@ def runs(**shares):
 
 def rows_of(made, *, margin=0.01, reference="full", task="sst2"):
     rows = compare(task, made, reference=reference, margin=margin)
+    charge(rows, {name: records[:1] for name, records in made.items()})
     adjust(rows)
     return {row["method"]: row for row in rows}
 
@@ -78,6 +80,15 @@ def test_a_clear_difference_is_told_and_a_small_one_is_a_tie():
     assert told["p"] < told["p_holm"] == pytest.approx(2 * told["p"])
     backwards = rows_of(made, reference="worse")
     assert backwards["full"]["verdict"] == "better" and backwards["full"]["difference"]["mean"] == -told["mean"]
+
+
+def test_what_could_be_seen_goes_with_the_corrected_verdict():
+    """Of one comparison it is that of the test at 0.05; the more there are, the larger it has to be."""
+    alone, crowd = rows_of(runs(full=0.9, a=0.9)), rows_of(runs(full=0.9, a=0.9, b=0.9, c=0.9))
+    told = alone["a"]["difference"]
+    assert told["detectable"] == pytest.approx(detectable_shift(told["standard_error"], told["freedom"]), rel=1e-9)
+    strict = detectable_shift(told["standard_error"], told["freedom"], confidence=1 - 0.05 / 3)
+    assert crowd["a"]["difference"]["detectable"] == pytest.approx(strict, rel=1e-9) and strict > told["detectable"]
 
 
 def test_not_inferior_only_within_the_margin():
@@ -143,9 +154,10 @@ def test_correlations_are_tested_in_one_scale():
     assert rows["large"]["difference"]["low"] == pytest.approx(rows["small"]["difference"]["low"])
 
 
-def printed(rows, *, trials=0):
+def printed(rows, *, trials=0, budget=None):
     console = Console(file=io.StringIO(), width=80)
-    result = {"reference": "full", "trials_each": trials, "searched": False, "rows": list(rows.values())}
+    result = {"reference": "full", "budget": budget, "trials_each": trials, "searched": False}
+    result["rows"] = list(rows.values())
     print_scoreboard(console, "tiny", result)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -162,5 +174,7 @@ def test_the_table_says_what_it_shows():
     assert "error" in lines["broken"] and "n/a" in lines["broken"] and "nan" not in lines["broken"]
     assert "broken, seed 2: error: LossNotFinite" in out
     assert "over all 2 comparisons" in out and "best of 4 trials" in out
+    assert "1: 1 s" in lines["full"] and "1: 0 s" in lines["broken"]
+    assert "Equal bytes" in printed(rows_of(made), budget="bytes") and "Equal" not in out
     one = printed(rows_of({name: records[:1] for name, records in made.items()}))
     assert "[-inf, +inf]" in one and "give --seeds 3 or more" in one

@@ -13,8 +13,9 @@ import pytest
 from bench.errors import BadRequest
 from bench.record import Status
 from bench.store import Store
-from eval.glue import default_methods, main
+from eval.glue import main
 from eval.study import TRIAL_SEED
+from eval.words import default_methods
 from sparsegrad.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,20 @@ def words(tiny_encoder, tiny_glue, tmp_path):
 
     def make(*more: object, task="sst2", methods=METHODS_HERE, seeds=2, steps=6, out=tmp_path / "out"):
         shape = ["--model", tiny_encoder, "--random-weights", "--data-dir", tiny_glue, "--task", task]
-        short = ["--steps", steps, "--batch-size", 8, "--max-length", 16, "--calibration-steps", 2, "--kept", 0.05]
+        short = [
+            "--steps",
+            steps,
+            "--batch-size",
+            8,
+            "--max-length",
+            16,
+            "--calibration-steps",
+            2,
+            "--kept",
+            0.05,
+            "--lr",
+            1e-3,
+        ]
         rest = ["--methods", *methods, "--seeds", seeds, "--out", out, "--quiet", *more]
         return [str(word) for word in (*shape, *short, *rest)]
 
@@ -69,6 +83,9 @@ def test_a_table_with_paired_differences_and_a_rerun_that_does_nothing(words, tm
     gap = [a - b for a, b in zip(*(rows[m]["headline"]["by_seed"] for m in ("lora", "full")), strict=True)]
     assert rows["lora"]["difference"]["by_seed"] == pytest.approx(gap)
     assert rows["sparsegrad-planned"]["calibration_s"] > 0 == rows["lora"]["calibration_s"]
+    summary = Store(tmp_path / "out").read_all("glue_comparison")[0]
+    assert [record.result["rows"] for record in summary] == [result["rows"]]
+    assert summary[0].config["runs"] == sorted(record.key for record in records)
     main([argument for argument in argv if argument != "--quiet"])
     assert "nothing left to do, all 6 runs have records" in capsys.readouterr().err
 
@@ -157,15 +174,6 @@ def test_a_dry_run_trains_nothing(words, tmp_path, capsys):
     assert _records(tmp_path / "out") == 0
 
 
-def test_equal_budget_chooses_the_rank_of_as_many_parameters(words, tmp_path, capsys):
-    """5% of 16 x 32 is 26 entries a layer, and a rank costs 48: one; a half is 256, rank 5."""
-    assert told(capsys, words("--budget", "params", "--dry-run", seeds=1))[0] == 0
-    for kept, rank in ((0.05, 1), (0.5, 5)):
-        argv = words("--budget", "params", "--kept", kept, seeds=1, methods=("lora",), out=tmp_path / str(kept))
-        _, result, _ = told(capsys, argv)
-        assert result["rows"][0]["lora_rank"] == rank
-
-
 def test_every_mathematics_is_compared_once_by_default():
     chosen = default_methods()
     assert {"full", "lora", "meprop"} <= set(chosen)
@@ -187,6 +195,10 @@ def test_every_mathematics_is_compared_once_by_default():
         (["--seed", "1000000"], "--seed 1000000"),
         (["--lora-rank", "3", "--budget", "params"], "leave out --lora-rank 3"),
         (["--margin", "-1"], "--margin -1"),
+        (["--core", "8", "8"], "add sparsegrad-compact"),
+        (["--fixed-basis", "shared"], "add sparsegrad-compact"),
+        (["--core", "64", "8", "--budget", "bytes"], "--kept 0.05 --core 64 8"),
+        (["--budget", "time", "--tune", "2"], "--lr"),
         (["--tune", "2", "--lr", "1e-3"], "leave out --lr"),
         (["--storage", "x"], "add --tune N"),
         (["--tune", "2", "--storage", "mysql://me:secret@host/db"], "leave the password out"),

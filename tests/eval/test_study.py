@@ -5,8 +5,9 @@ import json
 import pytest
 
 from bench.errors import BadRequest
-from eval.glue import main, parser, study_of
+from eval.glue import main, parser
 from eval.protocol import PAPER_SETTINGS
+from eval.words import study_of
 
 
 def study(*words):
@@ -29,8 +30,8 @@ def test_what_is_given_goes_before_the_tables():
     with pytest.raises(BadRequest, match="the paper gives no batch and rate for bert-base on wnli"):
         study(*words).rates("wnli")
     asked = study(*words, "--lr", "1e-5", "--batch-size", "8", "--epochs", "2")
-    assert asked.rates("wnli") == (1e-5,) and asked.protocol_of("wnli").batch_size == 8
-    assert asked.protocol_of("wnli").epochs == 2 and asked.protocol_of("wnli").patience == 6
+    assert asked.rates("wnli") == (1e-5,) and asked.protocol_of("wnli", "full").batch_size == 8
+    assert asked.protocol_of("wnli", "full").epochs == 2 and asked.protocol_of("wnli", "full").patience == 6
 
 
 def test_every_method_has_the_same_trials():

@@ -1,0 +1,46 @@
+"""The record of a whole comparison: its rows, verdicts and ledger, beside the runs that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bench.environment import environment
+from bench.record import Record, Status, record_key
+from eval.desk import Desk
+from eval.study import Study
+
+__all__ = ["file_comparison"]
+
+
+def file_comparison(
+    desk: Desk, kind: str, study: Study, runs: Sequence[Record], result: Mapping[str, Any], started: datetime
+) -> Record:
+    """The comparison's record: the one there is of the very same runs, or a new one.
+
+    It is keyed by the question and by the keys of its runs, which say what data, model, code and libraries they are of.
+    """
+    config = {**study.config(), "runs": sorted(record.key for record in runs)}
+    fingerprints = {"code": runs[0].fingerprints["code"]}
+    key = record_key(kind, config, fingerprints, {})
+    known = None if desk.fresh else desk.store.find(kind, key)
+    if known is not None:
+        return known
+    failed = sum(record.status is not Status.OK for record in runs)
+    record = Record(
+        kind=kind,
+        key=key,
+        status=Status.ERROR if failed else Status.OK,
+        reason=f"{failed} of {len(runs)} runs failed" if failed else None,
+        config=config,
+        fingerprints=fingerprints,
+        environment=environment(study.device),
+        command=desk.command,
+        seed=study.seed,
+        started=started.isoformat(),
+        ended=datetime.now(UTC).isoformat(),
+        result=dict(result),
+    )
+    desk.store.write(record)
+    return record
