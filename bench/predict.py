@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from bench.batches import Batch
 from bench.footprint import footprint
 from bench.request import DTYPES, Request
 from bench.workload import Workload
@@ -35,9 +36,11 @@ class NotPredictable(RuntimeError):
     """The method cannot be set up without data."""
 
 
-def predict_peak(request: Request, method: Method, workload: Workload) -> dict[str, Any]:
-    """Memory of the method's train step on the widest batch (``footprint``), and what the method trains.
+def predict_peak(request: Request, method: Method, workload: Workload, batch: Batch | None = None) -> dict[str, Any]:
+    """Memory of the method's train step on ``batch`` (``footprint``), and what the method trains.
 
+    Args:
+        batch: of which shapes alone are read; default: the workload's widest.
     Raises:
         NotPredictable: a method which needs values to be set up.
     """
@@ -52,9 +55,8 @@ def predict_peak(request: Request, method: Method, workload: Workload) -> dict[s
         training = [p for p in model.parameters() if p.requires_grad]
         optimizer = SparseGradOptimizer(training, lr=settings.lr) if training else None
         prepared = replace(prepared, model=model, optimizer=optimizer)
-        widest = max(workload.batches, key=lambda made: made["input_ids"].numel())
-        batch = {name: mode.from_tensor(tensor) for name, tensor in widest.items()}
-        told = footprint(prepared, batch, _STEPS)
+        given = batch or max(workload.batches, key=lambda made: made["input_ids"].numel())
+        told = footprint(prepared, {name: mode.from_tensor(tensor) for name, tensor in given.items()}, _STEPS)
     return {**told, "instrument": "predicted", "attribution_instrument": "predicted"}
 
 

@@ -1,0 +1,1 @@
+"""``python -m bench.capacity``: the largest batch, or the longest input, that a memory budget holds."""

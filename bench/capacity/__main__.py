@@ -1,0 +1,233 @@
+"""``python -m bench.capacity``: the largest batch, or the longest input, that each method trains within a budget."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.capacity.budget import parse_budget
+from bench.capacity.cells import Search, capacity, longest
+from bench.capacity.probe import LEAST_LENGTH, full_rows
+from bench.cells import Desk
+from bench.cli import (
+    DONE,
+    FAILED,
+    Parser,
+    add_method_words,
+    add_model_words,
+    add_run_words,
+    progress_bar,
+    request_of,
+    run,
+    say,
+)
+from bench.effort import about, calibration_flops, seconds, step_flops
+from bench.environment import rerun_command
+from bench.errors import BadRequest
+from bench.lengths import DEFAULT_LENGTHS
+from bench.record import Record, Status
+from bench.request import Request, check_kept
+from bench.rows import BASELINE
+from bench.store import Store
+from bench.tables import mebibytes, rate
+
+PROG = "bench.capacity"
+_CPU_BUDGET = "1GiB"
+# Probes a search takes as a rule, seconds that one takes to predict, steps that one takes to measure.
+_PROBES, _PREDICTION_S, _STEPS = 6, 2.0, 6
+
+
+def parser() -> Parser:
+    """The command line."""
+    made = Parser(
+        prog=PROG,
+        description=(
+            "The largest batch at a length, or the longest input at a batch size, that each method trains within a\n"
+            "memory budget, by doubling and bisection: the size itself fits, the next does not. With --budget, and\n"
+            "without a GPU, peaks are predicted on tensors without data (bench.memory --predict); on CUDA without\n"
+            "--budget they are measured on the GPU's own memory, and running out of it is the answer. Rows are full\n"
+            "but for one token. Every probe is a record under --out: the same command goes on where it stopped."
+        ),
+        example="python -m bench.capacity --budget 24GiB --model llama-2-7b --dtype bf16 --find length --batch-size 1",
+    )
+    add_model_words(made)
+    add_method_words(made)
+    group = made.add_argument_group("capacity")
+    group.add_argument("--find", choices=("batch", "length"), default="batch", help="batch: the most examples at "
+                       "--max-length; length: the most tokens at --batch-size, up to the model's positions "
+                       "(default: %(default)s)")  # fmt: skip
+    group.add_argument("--budget", metavar="SIZE", help="memory to train within, such as 24GiB, 512MiB or 80GB "
+                       f"(default: {_CPU_BUDGET}; on CUDA the GPU's own, measured)")  # fmt: skip
+    group.add_argument("--time", action="store_true", help="also time steps at the largest size, here, where it fits "
+                       "(on CUDA without --budget always; default: not)")  # fmt: skip
+    add_run_words(made)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Search, record, print; returns the exit code."""
+    args = parser().parse_args(argv)
+    _refuse_unused(args, argv)
+    request = request_of(args)
+    predicts = _predicts(args, request)
+    # A prediction reads nothing but the model's shape, and steps take as long with any weights.
+    request = replace(request, random_weights=request.random_weights or predicts)
+    length = request.max_length if args.find == "batch" else min(request.max_length, _positions(request))
+    request = full_rows(request, length)  # where a length is looked for: what bases are calibrated on
+    search = Search(
+        find=args.find,
+        fixed=request.max_length if args.find == "batch" else request.batch_size,
+        budget_bytes=parse_budget(args.budget or _CPU_BUDGET) if predicts else _gpu_bytes(request),
+        predicts=predicts,
+        times=args.time or not predicts,
+    )
+    workload = request.workload()
+    check_kept(request, workload.outline(), workload)
+    store = Store(args.out) if args.dry_run else Store.open(args.out)
+    command = rerun_command(PROG, argv)
+    desk = Desk(store=store, request=request, workload=workload, command=command, fresh=args.fresh)
+    if args.dry_run:
+        told = _plan(desk, search)
+        print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
+        return DONE
+    records = _records(desk, search, quiet=args.quiet)
+    _print(args, request, search, records)
+    return DONE if all(record.status is Status.OK for record in records.values()) else FAILED
+
+
+def _refuse_unused(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """BadRequest for what would be ignored: the size that is looked for, and text, since every row is full."""
+    sought = "--batch-size" if args.find == "batch" else "--max-length"
+    if any(word == sought or word.startswith(f"{sought}=") for word in argv):
+        other = {"--batch-size": "--find length", "--max-length": "--find batch"}[sought]
+        raise BadRequest(f"{sought} is what --find {args.find} looks for: leave it out, or give {other}")
+    given = {"--task": args.task, "--data-dir": args.data_dir, "--tokenizer": args.tokenizer, "--limit": args.limit}
+    for option, value in given.items():
+        if value is not None:
+            raise BadRequest(f"{option} {value} has no use here, where every row is as long as can be: leave it out")
+    if args.lengths != str(DEFAULT_LENGTHS) or args.padding != "max":
+        raise BadRequest(
+            "--lengths and --padding have no use here, where every row is as long as can be: leave them out"
+        )
+    if args.max_length < LEAST_LENGTH:
+        raise BadRequest(f"--max-length {args.max_length} is too small; give {LEAST_LENGTH} or more")
+
+
+def _predicts(args: argparse.Namespace, request: Request) -> bool:
+    """Whether peaks are predicted: a budget is a number, and a GPU's own memory can be tried."""
+    return args.budget is not None or request.device == "cpu"
+
+
+def _positions(request: Request) -> int:
+    """The longest input there can be."""
+    return longest(full_rows(request, LEAST_LENGTH).workload())[0]
+
+
+def _gpu_bytes(request: Request) -> int:
+    """All of the GPU's memory: where it ends the allocator says so."""
+    return torch.cuda.get_device_properties(request.place()).total_memory
+
+
+def _plan(desk: Desk, search: Search) -> dict[str, str]:
+    """What would be searched, and roughly how long all of it takes."""
+    told, missing = {}, []
+    for method in desk.request.chosen():
+        known = desk.known("capacity", search.config(desk, method.name))
+        told[method.name] = "to be searched" if known is None else f"searched already, {known.started[:16]} UTC"
+        missing += [method] if known is None else []
+    if search.predicts:
+        spent = len(missing) * _PROBES * _PREDICTION_S
+    else:
+        spent = (
+            len(missing)
+            * _PROBES
+            * seconds(_STEPS * step_flops(desk.request, desk.workload), processes=1, device="cuda")
+        )
+    if search.times:
+        files = {path for method in missing if (path := desk.bases_file(method)) is not None and not path.is_file()}
+        flops = len(files) * calibration_flops(desk.request, desk.workload)
+        spent += seconds(flops, processes=len(files) + len(missing), device=desk.request.device)
+    return {**told, "time": about(spent) + (" and the timed steps" if search.times and missing else "")}
+
+
+def _records(desk: Desk, search: Search, *, quiet: bool) -> dict[str, Record]:
+    methods = desk.request.chosen()
+    known = {method.name: desk.known("capacity", search.config(desk, method.name)) for method in methods}
+    if all(known.values()):
+        say(f"{PROG}: all {len(known)} are searched already; --fresh does it again", quiet=quiet)
+    records = {}
+    with progress_bar(quiet=quiet) as progress:
+        task = progress.add_task("starting", total=len(methods))
+
+        def told(what: str) -> None:
+            progress.update(task, description=what)
+
+        missing = [method for method in methods if known[method.name] is None]
+        # Bases are of no account to a prediction, and cost time: made where steps are really taken.
+        calibrations = desk.calibrations(missing, told) if search.times else {}
+        for method in methods:
+            records[method.name] = known[method.name] or capacity(
+                desk, search, method, calibrations.get(method.name), told
+            )
+            progress.advance(task)
+    return records
+
+
+def _print(args: argparse.Namespace, request: Request, search: Search, records: Mapping[str, Record]) -> None:
+    if args.json:
+        told = {
+            name: {"key": record.key, "status": str(record.status), "reason": record.reason, **record.result}
+            for name, record in records.items()
+        }
+        print(json.dumps(told, indent=2))
+        return
+    what = {
+        "batch": f"largest batch of {search.fixed} tokens",
+        "length": f"longest input at batch {search.fixed}",
+    }[search.find]
+    weights = "random weights" if request.random_weights else "pretrained"
+    how = f"{request.dtype}, trainable {request.trainable}, kept {request.kept}"
+    title = f"{request.model} ({weights}), {what} within {mebibytes(search.budget_bytes)}; {how}"
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(_table(title, search, records))
+    if search.predicts:
+        note = "predicted on tensors without data, every token active; a GPU's context and fragmentation come on top"
+    else:
+        note = "measured: CUDA's allocator, each size in a fresh process, out of memory as the answer"
+    console.print(Text(f"peak: {note}. Calibration is not part of it (bench.speed tells its peak)."), soft_wrap=True)
+    for name, record in records.items():
+        if record.status is not Status.OK:
+            console.print(Text(f"{name}: {record.status}: {record.reason}"), soft_wrap=True)
+    console.print(Text(f"records: {args.out}"), soft_wrap=True)
+
+
+def _table(title: str, search: Search, records: Mapping[str, Record]) -> Table:
+    table = Table(title=Text(title), title_justify="left", pad_edge=False)
+    for at, name in enumerate(("method", search.find, "vs full", "peak there", "limited by", "probes", "steps/s")):
+        table.add_column(name, justify="right" if at else "left", no_wrap=True)
+    full = records[BASELINE].result.get("size")
+    for name, record in records.items():
+        read = record.result
+        if record.status is not Status.OK:
+            table.add_row(Text(name), Text(str(record.status)))
+            continue
+        size = read["size"]
+        speed = "n/a" if read["steps_per_s"] is None else rate(read["steps_per_s"])
+        told = "none" if size is None else f"{size:,}"
+        ratio = "n/a" if size is None or full is None else f"{size / full:.2f}x"
+        peak = read["least_misfit_bytes"] if size is None else read["peak_bytes"]
+        there = "n/a" if peak is None else mebibytes(peak)
+        table.add_row(Text(name), told, ratio, there, read["limited_by"], str(len(read["probes"])), speed)
+    return table
+
+
+if __name__ == "__main__":
+    run(main, PROG)

@@ -1,0 +1,141 @@
+"""The command: the answer fits and the next does not, probes are found again, limits and failures are said."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench.capacity.cells
+from bench.capacity.__main__ import main
+from bench.capacity.probe import predicted_bytes
+from bench.cli import request_of
+from bench.errors import BadRequest
+from bench.fresh import Outcome
+from bench.record import Status
+from bench.speed import parser
+
+KIB = 2**10
+Told = dict[str, dict[str, Any]]
+
+
+def shape(folder: Path) -> list[str]:
+    return ["--model", str(folder), "--random-weights", "--device", "cpu", "--methods", "lora"]
+
+
+@pytest.fixture
+def search(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+    """Run the command on a tiny model; its JSON."""
+
+    def run(*words: str, code: int = 0) -> Told:
+        assert main([*shape(folder), "--out", str(tmp_path), "--quiet", "--json", *words]) == code
+        told: Told = json.loads(capsys.readouterr().out)
+        return told
+
+    return run
+
+
+def test_the_batch_found_fits_and_the_next_does_not(search: Callable[..., Told], folder: Path) -> None:
+    told = search("--max-length", "16", "--budget", "900KiB")
+    assert set(told) == {"full", "lora", "frozen"}
+    request = request_of(parser().parse_args(shape(folder)))
+    for name, read in told.items():
+        peaks = [predicted_bytes(request, name, read["size"] + more, 16)["peak_bytes"] for more in (0, 1)]
+        assert peaks[0] == read["peak_bytes"] <= 900 * KIB < peaks[1] == read["least_misfit_bytes"]
+        assert read["limited_by"] == "budget" and read["instrument"] == "predicted"
+        assert read["steps_per_s"] is None and read["not_timed"] == "not asked for: --time"
+
+
+def test_the_length_found_ends_at_the_models_positions(search: Callable[..., Told]) -> None:
+    plenty = search("--find", "length", "--batch-size", "2", "--budget", "1GiB")["lora"]
+    assert (plenty["size"], plenty["limited_by"]) == (32, "positions")
+    scarce = search("--find", "length", "--batch-size", "2", "--budget", "110KiB")["lora"]
+    assert 4 <= scarce["size"] < 32 and scarce["limited_by"] == "budget"
+
+
+def test_where_not_even_one_fits_the_row_says_what_one_needs(
+    search: Callable[..., Told], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--max-length", "16", "--budget", "1KiB")
+    told = search(*words)["full"]
+    assert told["size"] is None and told["peak_bytes"] is None and told["least_misfit_bytes"] > KIB
+    main([*shape(folder), "--out", str(tmp_path), "--quiet", *words])
+    assert "none" in capsys.readouterr().out
+
+
+def test_a_rerun_searches_nothing_and_another_budget_finds_the_old_probes(
+    search: Callable[..., Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("--max-length", "16", "--budget")
+    first = search(*words, "900KiB")
+    tried: list[int] = []
+
+    def counted(request: Any, method: str, batch_size: int, length: int) -> dict[str, Any]:
+        tried.append(batch_size)
+        return predicted_bytes(request, method, batch_size, length)
+
+    monkeypatch.setattr(bench.capacity.cells, "predicted_bytes", counted)
+    assert search(*words, "900KiB") == first and not tried
+    search(*words, "901KiB")
+    assert tried.count(1) == 0, "the least and its double are known"
+    assert len(list(tmp_path.glob("capacity/*.json"))) == 6
+
+
+def test_a_dry_run_searches_nothing_and_says_how_long(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path / "none"), "--dry-run"]) == 0
+    *cells, time = capsys.readouterr().out.splitlines()
+    assert cells == [f"{name}: to be searched" for name in ("full", "lora", "frozen")]
+    assert time.startswith("time: about ") and not list(tmp_path.iterdir())
+
+
+def test_steps_are_timed_where_asked(search: Callable[..., Told]) -> None:
+    for read in search("--max-length", "16", "--budget", "600KiB", "--time").values():
+        assert read["steps_per_s"] > 0 and len(read["samples_ms"]) == 3 and read["not_timed"] is None
+
+
+def test_running_out_of_memory_is_an_answer_where_memory_is_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose processes are played here: 37 examples fit; of one method every process fails otherwise."""
+
+    def fresh(function: Any, _request: Any, method: str, *rest: Any) -> Outcome:
+        if method == "lora":
+            return Outcome(status=Status.ERROR, reason="a broken kernel")
+        if function.__name__ == "timed":
+            return Outcome(status=Status.OK, value={"samples_ms": [10.0], "steps_per_s": 100.0})
+        if rest[1] > 37:
+            return Outcome(status=Status.OOM, reason="CUDA out of memory")
+        told = {"instrument": "cuda max_memory_allocated", "peak_bytes": 1000 + rest[1], "peak_phase": "backward"}
+        return Outcome(status=Status.OK, value=told)
+
+    monkeypatch.setattr(bench.capacity.cells, "run_fresh", fresh)
+    monkeypatch.setattr(bench.capacity.__main__, "_predicts", lambda args, request: False)
+    monkeypatch.setattr(bench.capacity.__main__, "_gpu_bytes", lambda request: 10**9)
+    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path), "--quiet", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["full"]["size"] == 37 and told["full"]["limited_by"] == "budget"
+    assert told["full"]["least_misfit_bytes"] is None, "how much it would have needed nobody knows"
+    assert told["full"]["instrument"] == "cuda max_memory_allocated" and told["full"]["steps_per_s"] == 100
+    assert told["lora"]["status"] == "error" and told["lora"]["reason"] == "a broken kernel"
+    assert told["frozen"]["size"] == 37
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--batch-size", "4"], "--batch-size is what --find batch looks for"),
+        (["--find", "length", "--max-length=8"], "--max-length is what --find length looks for"),
+        (["--task", "cola"], "--task cola has no use here"),
+        (["--padding", "longest"], "--lengths and --padding have no use here"),
+        (["--budget", "much"], "--budget 'much' is no size"),
+        (["--max-length", "3"], "--max-length 3 is too small; give 4"),
+        (["--max-length", "4000"], "--max-length 4000 is more than tiny holds"),
+    ],
+)
+def test_a_wrong_word_is_told_in_a_line(words: list[str], message: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=message):
+        main([*shape(folder), "--out", str(tmp_path / "none"), *words])
+    assert not (tmp_path / "none").exists()
