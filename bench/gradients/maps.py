@@ -1,0 +1,71 @@
+"""The paper's heat maps from a record: |dL/dW| beside |dL/dW~|, and the stripes of dL/dY before and after V."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.gradients.spaces import ORIGINAL, ROTATED
+
+__all__ = ["heat_maps", "stripe_maps"]
+
+_DECADES = 5
+_ZERO = "#ffffff"
+
+
+def heat_maps(style: Any, result: Mapping[str, Any], setting: str) -> Any:
+    """|dL/dW| in the original and in the rotated space, a row of panels a role."""
+    panels = {ORIGINAL: "|dL/dW|", ROTATED: "|dL/dW~|"}
+    return _grid(
+        style, result, setting, kind="dw", panels=panels, axes=("input (basis vector)", "output (basis vector)")
+    )
+
+
+def stripe_maps(style: Any, result: Mapping[str, Any], setting: str) -> Any:
+    """|dL/dY| of the batch's first tokens, before and after V."""
+    panels = {ORIGINAL: "|dL/dY|", ROTATED: "|dL/dY V^T|"}
+    return _grid(style, result, setting, kind="dy", panels=panels, axes=("output (basis vector)", "token"))
+
+
+def _grid(
+    style: Any, result: Mapping[str, Any], setting: str, *, kind: str, panels: Mapping[str, str], axes: tuple[str, str]
+) -> Any:
+    pictures = result["pictures"]
+    shapes = {linear["name"]: (linear["out"], linear["inner"]) for linear in result["linears"]}
+    figure = style.Figure(figsize=(8.2, 3.1 * len(pictures)), layout="constrained")
+    cells = figure.subplots(len(pictures), 2, squeeze=False)
+    for row, (role, picture) in zip(cells, pictures.items(), strict=True):
+        out, inner = shapes[picture["linear"]]
+        for panel, (space, what) in zip(row, panels.items(), strict=True):
+            patches = picture[f"{kind}_{space}"]
+            extent = (inner, out) if kind == "dw" else (out, len(patches))
+            drawn = _map(panel, patches, extent)
+            panel.set(title=f"{role}: {what}", xlabel=axes[0], ylabel=axes[1])
+            panel.title.set_fontsize(8)
+            figure.colorbar(drawn, ax=panel, label="log10 of magnitude / largest")
+    step = next(iter(pictures.values()))["step"]
+    drawn_of = ", ".join(picture["linear"] for picture in pictures.values())
+    told = "rotated: shared bases of normalised gradients; largest magnitude of each patch, white: exactly zero"
+    figure.suptitle(f"{setting}, step {step}\n{drawn_of}\n{told}", size=8)
+    return figure
+
+
+def _map(panel: Any, patches: Sequence[Sequence[float]], extent: tuple[int, int]) -> Any:
+    """Five decades below the largest, in a map that is told apart in grey and by colour-blind readers."""
+    from matplotlib import colormaps
+
+    largest = max((value for row in patches for value in row), default=0.0)
+    logs = [[math.log10(value / largest) if value > 0 else math.nan for value in row] for row in patches]
+    colours = colormaps["cividis"].with_extremes(bad=_ZERO)
+    across, down = extent
+    panel.grid(visible=False)
+    return panel.imshow(
+        logs,
+        cmap=colours,
+        vmin=-_DECADES,
+        vmax=0,
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, across, down, 0),
+    )

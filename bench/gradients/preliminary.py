@@ -1,0 +1,104 @@
+"""What the preliminary phase costs: streamed into Gram matrices (ours) beside the stacked tensor and its HOSVD.
+
+The method as written stacks one matrix a step and block, for each role. Where that fits into this machine's free
+memory it is made and measured; where not, and for LLaMA-2-7B, its bytes are computed from the shapes and say so.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from bench.models import resolve_model
+from bench.peak import TrackedPeak
+from bench.presets import PRESETS
+from bench.request import Request
+from sparsegrad import calibrate
+from sparsegrad.roles import find_targets, shape_of
+
+__all__ = ["COMPUTED", "MODES", "fits", "llama_stack", "measure_preliminary", "stack_bytes"]
+
+MODES = ("streamed", "stacked")
+COMPUTED = "computed, not measured"
+_LLAMA = "llama-2-7b"
+_PAPER_STEPS = 30
+_SINGLE, _DOUBLE = 4, 8
+# A role's stack, its unfolding and the right singular vectors stand beside the list of all gradients.
+_COPIES = 3
+
+
+def stack_bytes(
+    model: nn.Module, steps: int, *, targets: str | None, every: int, entry: int = _SINGLE
+) -> dict[str, int]:
+    """Role -> bytes of its stacked tensor (out, in, steps * blocks), ``entry`` bytes each."""
+    stacks: dict[str, int] = {}
+    for target in find_targets(model, targets=targets, every=every):
+        out, inner = shape_of(target.module)
+        stacks[target.role] = stacks.get(target.role, 0) + steps * out * inner * entry
+    return stacks
+
+
+def llama_stack() -> dict[str, Any]:
+    """The paper's LLaMA-2-7B: up and down projections of every third block, 30 steps, fp32; from the shapes alone."""
+    preset = PRESETS[_LLAMA]
+    outline = resolve_model(_LLAMA, random_weights=True, labels=2, dropout=0.0, seed=0).outline()
+    stacks = stack_bytes(outline, _PAPER_STEPS, targets=preset.targets, every=preset.every)
+    return {"model": _LLAMA, "steps": _PAPER_STEPS, "dtype": "fp32", "how": COMPUTED, "stack_bytes_by_role": stacks}
+
+
+def fits(model: nn.Module, steps: int, *, targets: str | None, every: int) -> tuple[int, int]:
+    """(bytes that the stacked reference needs at least, in double precision; bytes that are free here)."""
+    stacks = stack_bytes(model, steps, targets=targets, every=every, entry=_DOUBLE)
+    return sum(stacks.values()) + _COPIES * max(stacks.values()), _free_bytes()
+
+
+def _free_bytes() -> int:
+    """Of this machine's memory, what can be had: Linux's own estimate, else the pages that nothing is in."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            told = dict(line.split(":", 1) for line in lines)
+        return int(told["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+
+
+def measure_preliminary(request: Request, mode: str) -> dict[str, Any]:
+    """One calibration, shared bases, by ``mode`` (one of ``MODES``): timed once, then run again under the instrument.
+
+    Streamed, two batches make the same peak as all: the second finds the Gram matrices of the first made. Bytes are
+    of tensors; what a decomposition's routine uses inside is not seen.
+    """
+    workload = request.workload()
+    settings = request.settings(workload)
+    model = request.fresh_model(workload)
+    steps, targets = request.calibration_steps, settings.targets
+    options: dict[str, Any] = {"targets": targets, "every": settings.every, "mode": mode}
+    told: dict[str, Any] = {
+        "mode": mode,
+        "steps": steps,
+        "stack_bytes_by_role": stack_bytes(model, steps, targets=targets, every=settings.every),
+        "model_bytes": sum(p.nbytes for p in model.parameters()),
+    }
+    if mode == "stacked":
+        needed, free = fits(model, steps, targets=targets, every=settings.every)
+        if needed > free:
+            return {**told, "how": COMPUTED, "needed_bytes": needed, "free_bytes": free, **_NOT_MEASURED}
+    started = time.perf_counter()
+    calibrate(model, workload.calibration_batches, steps, **options)
+    seconds = time.perf_counter() - started
+    instrument = TrackedPeak()
+    with instrument:
+        instrument.watch([*model.parameters(), *model.buffers()])
+        instrument.mark("start")
+        calibrate(model, workload.calibration_batches, steps if mode == "stacked" else min(2, steps), **options)
+        instrument.mark("calibration")
+    reading = instrument.read()
+    measured = {"calibration_s": seconds, "peak_bytes": reading.peak_bytes, "instrument": reading.instrument}
+    return {**told, "how": "measured", **measured}
+
+
+_NOT_MEASURED: Mapping[str, None] = {"calibration_s": None, "peak_bytes": None, "instrument": None}
