@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ def page(document: Document) -> str:
     )
 
 
+@cache
 def _environment() -> Environment:
     return Environment(
         loader=FileSystemLoader(_TEMPLATES),

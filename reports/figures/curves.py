@@ -9,7 +9,6 @@ from typing import Any
 from bench.plotting import COLOURS, house_style
 from reports.document import Column, Figure
 from reports.figures.marks import (
-    WIDTH,
     Axis,
     Estimate,
     check_scale,
@@ -19,6 +18,7 @@ from reports.figures.marks import (
     limits,
     name_cell,
     place_on,
+    plot,
 )
 
 __all__ = ["Line", "curves"]
@@ -58,8 +58,7 @@ def curves(id: str, title: str, lines: Sequence[Line], *, across: Axis, upward: 
     wide = limits((place for line in lines for place in line.at), log=across.log, share=0.03)
     high = limits((end for line in lines for one in line.values for end in (one.value, *one.ends)), log=upward.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 3.4), layout="constrained")
-        axes = drawing.add_subplot()
+        axes = plot(style, height=2.6)
         place_on(axes, "x", across, wide)
         place_on(axes, "y", upward, high)
         for number, line in enumerate(lines):
@@ -71,7 +70,7 @@ def curves(id: str, title: str, lines: Sequence[Line], *, across: Axis, upward: 
             Column(name=upward.name, unit=upward.unit, numeric=True),
         )
         return finished(
-            drawing,
+            axes.figure,
             id=id,
             title=title,
             alt=_alt(lines, across, upward),

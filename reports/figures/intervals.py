@@ -10,7 +10,6 @@ from reports.document import Column, Figure
 from reports.figures.marks import (
     SURE,
     UNSURE,
-    WIDTH,
     Axis,
     Estimate,
     check_scale,
@@ -20,6 +19,7 @@ from reports.figures.marks import (
     limits,
     name_cell,
     place_on,
+    plot,
     whiskers,
 )
 
@@ -88,8 +88,7 @@ def _drawn(
     seen = [at, *(end for row in rows for end in (row.estimate.value, *row.estimate.ends))]
     ends = limits([*seen, *(band.ends if band else ())], log=axis.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 0.9 + 0.27 * len(rows)), layout="constrained")
-        axes = drawing.add_subplot()
+        axes = plot(style, height=0.1 + 0.26 * len(rows))
         place_on(axes, "x", axis, ends)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         if band is not None:
@@ -113,7 +112,7 @@ def _drawn(
         axes.grid(axis="y", visible=False)
         columns = (Column(name="method"), Column(name=axis.name, unit=axis.unit, numeric=True))
         return finished(
-            drawing,
+            axes.figure,
             id=id,
             title=title,
             alt=_alt(rows, axis, reference),

@@ -15,7 +15,6 @@ from reports.document import Cell, CellStatus, Column, Figure, Table
 __all__ = [
     "SURE",
     "UNSURE",
-    "WIDTH",
     "Axis",
     "Estimate",
     "check_scale",
@@ -25,12 +24,13 @@ __all__ = [
     "limits",
     "name_cell",
     "place_on",
+    "plot",
     "whiskers",
 ]
 
-WIDTH = 4.8
-"""Inches: on a phone, where the page shows a drawing at four fifths of it, 9 points can still be read."""
-_LONGEST_NAME = 34
+_WIDTH = 3.5
+"""Inches between the axes: with names beside it a phone shows a drawing at four fifths, and 9 points can be read."""
+_LONGEST_NAME, _LONGEST_LINE = 34, 70
 # Below this ratio of an axis's ends, powers of ten are too few to read a logarithmic axis by.
 _NARROW = 30
 SURE, UNSURE = "#0072B2", "#767676"
@@ -78,12 +78,12 @@ class Axis:
         told = self.name if self.unit is None else f"{self.name} ({self.unit})"
         if self.higher_is_better is not None:
             told += f", {'higher' if self.higher_is_better else 'lower'} is better"
-        return told if self.note is None else f"{told}\n{self.note}"
+        return "\n".join(drawable(line, _LONGEST_LINE) for line in (told, self.note) if line)
 
 
-def drawable(name: str) -> str:
-    """A name on one line, cut where it is long, with U+FFFD for what the drawings' font has no shape for."""
-    shown = one_line(name, _LONGEST_NAME) or "(no name)"
+def drawable(name: str, longest: int = _LONGEST_NAME) -> str:
+    """A name on one line, cut at ``longest`` characters, with U+FFFD for what the drawings' font has no shape for."""
+    shown = one_line(name, longest) or "(no name)"
     return "".join(character if ord(character) in _glyphs() else "\N{REPLACEMENT CHARACTER}" for character in shown)
 
 
@@ -112,6 +112,12 @@ def check_scale(axis: Axis, values: Iterable[float]) -> None:
     """ValueError for a value that has no place on a logarithmic axis."""
     if axis.log and (least := min(values)) <= 0:
         raise ValueError(f"{axis.name}: {least:g} has no place on a logarithmic axis")
+
+
+def plot(style: Any, *, height: float) -> Any:
+    """Axes ``height`` inches high, in a figure of their own. They are all of the figure: saving cuts it around what
+    stands outside them, so that names of any length have room and none shrinks the axes."""
+    return style.Figure(figsize=(_WIDTH, height)).add_axes((0, 0, 1, 1))
 
 
 def place_on(axes: Any, direction: str, axis: Axis, ends: tuple[float, float]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.plotting import COLOURS, HATCHES, house_style
 from reports.document import Cell, CellStatus, Column, Figure
-from reports.figures.marks import WIDTH, Axis, data_cell, drawable, finished, name_cell, place_on
+from reports.figures.marks import Axis, data_cell, drawable, finished, name_cell, place_on, plot
 from reports.figures.marks import Estimate as _Estimate
 
 __all__ = ["Bar", "memory_by_category", "memory_by_phase"]
@@ -30,8 +30,7 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
     parts = _parts(id, bars)
     totals = [sum(amount or 0 for amount in bar.parts_bytes.values()) / _MIB for bar in bars]
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)), layout="constrained")
-        axes = drawing.add_subplot()
+        axes = plot(style, height=0.1 + 0.29 * len(bars))
         place_on(axes, "x", _axis(instrument), (0.0, max(totals) * 1.08 or 1.0))
         left = [0.0] * len(bars)
         for place, part in enumerate(parts):
@@ -50,7 +49,7 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
             left = [before + width for before, width in zip(left, widths, strict=True)]
         _finish_rows(axes, bars)
         return finished(
-            drawing,
+            axes.figure,
             id=id,
             title=title,
             alt=_alt("Stacked bars of what is alive at the peak, one a method, in MiB", bars),
@@ -64,8 +63,7 @@ def memory_by_phase(id: str, title: str, bars: Sequence[Bar], *, instrument: str
     parts = _parts(id, bars)
     highest = [max((amount or 0 for amount in bar.parts_bytes.values()), default=0) / _MIB for bar in bars]
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, 1.3 + 0.3 * len(bars)), layout="constrained")
-        axes = drawing.add_subplot()
+        axes = plot(style, height=0.1 + 0.29 * len(bars))
         place_on(axes, "x", _axis(instrument), (0.0, max(highest) * 1.08 or 1.0))
         axes.barh(range(len(bars)), highest, height=0.14, color="#b9b9b9")
         for place, part in enumerate(parts):
@@ -81,7 +79,7 @@ def memory_by_phase(id: str, title: str, bars: Sequence[Bar], *, instrument: str
             )
         _finish_rows(axes, bars)
         return finished(
-            drawing,
+            axes.figure,
             id=id,
             title=title,
             alt=_alt("The peak inside each phase of a train step, one line a method, in MiB", bars),

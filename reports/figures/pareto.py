@@ -11,7 +11,6 @@ from reports.document import Cell, Column, Figure
 from reports.figures.marks import (
     SURE,
     UNSURE,
-    WIDTH,
     Axis,
     Estimate,
     check_scale,
@@ -21,6 +20,7 @@ from reports.figures.marks import (
     limits,
     name_cell,
     place_on,
+    plot,
     whiskers,
 )
 
@@ -42,7 +42,8 @@ def unbeaten(points: Sequence[Point]) -> list[bool]:
     """For each point, whether no other beats it.
 
     One beats another that is surely better in cost or quality (their intervals do not meet) and not surely worse in
-    the other. So of two that tie in quality the surely cheaper one wins, and two that tie in both both stay.
+    the other. So of two that tie in quality the surely cheaper one wins, and two that tie in both both stay. Ties are
+    not transitive: in a ring of overlapping intervals, which is rare, each is beaten by another.
     """
     return [not any(_beats(other, point) for other in points if other is not point) for point in points]
 
@@ -70,8 +71,7 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
     across = limits((end for point in points for end in (point.cost.value, *point.cost.ends)), log=cost.log)
     upward = limits((end for point in points for end in (point.quality.value, *point.quality.ends)), log=quality.log)
     with house_style() as style:
-        drawing = style.Figure(figsize=(WIDTH, max(3.4, 1.0 + 0.22 * len(points))), layout="constrained")
-        axes = drawing.add_subplot()
+        axes = plot(style, height=max(2.6, 0.2 * len(points)))
         place_on(axes, "x", cost, across)
         place_on(axes, "y", quality, upward)
         for point, stays in zip(points, best, strict=True):
@@ -99,7 +99,7 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
             [other.name for other in points if other is not point and _beats(other, point)] for point in points
         ]
         return finished(
-            drawing,
+            axes.figure,
             id=id,
             title=title,
             alt=_alt(points, best, cost, quality),
