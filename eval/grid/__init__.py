@@ -1,0 +1,1 @@
+"""python -m eval.grid: models x tasks x methods x seeds x kept entries, on one machine or many."""

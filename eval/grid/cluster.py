@@ -1,0 +1,161 @@
+"""A desk whose cells run as Ray tasks: the record is written where the cell has run, into the one shared folder.
+
+Nothing hangs on the driver: a worker that is lost is replaced (`retries`), and goes on from the last checkpoint; a cell
+whose driver died has its record all the same, or is run by the next command. A lock a cell keeps two from one cell,
+also a worker that Ray gave up and that works on. Where machines cannot see each other's locks, both would write the
+same checkpoints: such a folder is not for two commands at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench.errors import BadRequest
+from bench.fresh import Outcome
+from bench.record import Record, Status
+from bench.store import Store
+from eval.desk import Desk
+from eval.job import Job
+from eval.watch import Watch
+
+__all__ = ["Cluster", "Needs", "joined"]
+
+T = TypeVar("T")
+_GIB = 2**30
+# Of a process that has imported what a cell needs; and fp32 weights, gradients and two averages of a parameter.
+_PROCESS_BYTES, _PARAMETER_BYTES = 2 * _GIB, 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What one cell asks of a machine."""
+
+    cpus: int
+    gpus: float
+    memory_bytes: int | None
+    """Of the host; None: by the model's size."""
+    retries: int
+
+    def __post_init__(self) -> None:
+        for word, value, least in (("cpus", self.cpus, 1), ("gpus", self.gpus, 0), ("retries", self.retries, 0)):
+            if value < least:
+                raise BadRequest(f"--{word} {value} is too small; give {least} or more")
+        if self.memory_bytes is not None and self.memory_bytes <= 0:
+            raise BadRequest("--memory-gib is too small; give more than 0")
+
+    def of(self, cell: Job) -> dict[str, Any]:
+        """Options of the cell's task."""
+        return {
+            "num_cpus": self.cpus,
+            "num_gpus": self.gpus,
+            "memory": self.memory_bytes or _estimated(cell),
+            "max_retries": self.retries,
+        }
+
+
+@contextmanager
+def joined(address: str, *, cells: int, needs: Needs) -> Iterator[None]:
+    """Ray started here for so many cells at a time ("local"), or joined; BadRequest where that cannot be."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise BadRequest("--ray: Ray is not installed; pip install 'sparsegrad[scale]'") from None
+    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
+    try:
+        if address == "local":
+            gpus = None if needs.gpus else 0
+            ray.init(address, num_cpus=cells * needs.cpus, num_gpus=gpus, include_dashboard=False, **quiet)
+        else:
+            ray.init(address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise BadRequest(f"--ray {address}: {first}; give local, or the address of a cluster (ray start)") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Cluster(Desk):
+    """As `Desk`, but a cell is a Ray task. `threads` are a task's."""
+
+    needs: Needs
+
+    def spread(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
+        """As the desk's: a thread here waits for each task. Interrupted, the tasks end with Ray."""
+        import ray
+
+        try:
+            return super().spread(jobs)
+        except BaseException:
+            ray.shutdown()
+            raise
+
+    def record(self, cell: Job, watch: Watch | None = None) -> Record:
+        """The cell's record: the one there is, or one that a worker has written.
+
+        A cell whose worker is lost time and again is recorded as failed. BadRequest where a worker has other code,
+        data or libraries than this machine: its record would be found by nobody.
+        """
+        import ray
+
+        if watch is None and (known := self.known(cell)) is not None:
+            return known
+        started = datetime.now(UTC)
+        place = (str(self.store.folder.resolve()), self.command, self.threads, self.fresh)
+        task = ray.remote(_recorded).options(name=cell.name, **self.needs.of(cell))
+        try:
+            answer: Record | str = ray.get(task.remote(place, cell, watch, self.trace(cell)))
+        except ray.exceptions.RayTaskError as error:
+            return self._lost(cell, watch, started, str(error.cause))
+        except ray.exceptions.OutOfMemoryError as error:
+            return self._lost(cell, watch, started, str(error), Status.OOM)
+        except ray.exceptions.RayError as error:
+            return self._lost(cell, watch, started, f"{type(error).__name__}: the worker was lost")
+        if isinstance(answer, str):
+            raise BadRequest(answer)
+        return answer
+
+    def _lost(
+        self, cell: Job, watch: Watch | None, started: datetime, reason: str, status: Status = Status.ERROR
+    ) -> Record:
+        kind, config = self.asked(cell, watch)
+        outcome = Outcome(status=status, reason=reason.strip().splitlines()[0])
+        return self._file(kind, config, cell, started, outcome)
+
+
+@cache
+def _desk(folder: str, command: str, threads: int, fresh: bool) -> Desk:
+    """One a worker process: what it has read of models and texts serves its next cell."""
+    return Desk(store=Store(Path(folder)), command=command, workers=1, threads=threads, fresh=fresh)
+
+
+def _recorded(place: tuple[str, str, int, bool], cell: Job, watch: Watch | None, trace: dict[str, Any]) -> Record | str:
+    """In a worker: the cell's record, or why none that the driver would find can be made here."""
+    desk = _desk(*place)
+    own = desk.trace(cell)
+    if odd := [name for name, value in trace.items() if own[name] != value]:
+        return (
+            f"{platform.node()} has other {', '.join(odd)} than this machine: install the same version of "
+            "sparsegrad and its libraries everywhere, and give paths that mean the same there"
+        )
+    return desk.record(cell, watch)
+
+
+def _estimated(cell: Job) -> int:
+    """Bytes of host memory, from the model's parameters where the cell can say them."""
+    source = getattr(cell.subject, "source", None)
+    if source is None:
+        return _PROCESS_BYTES
+    parameters = sum(parameter.numel() for parameter in source().outline().parameters())
+    return _PROCESS_BYTES + _PARAMETER_BYTES * parameters

@@ -1,0 +1,104 @@
+"""python -m eval.grid from end to end: the runs of eval.glue with their keys; one that fails does not stop the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.errors import BadRequest
+from bench.record import Status
+from bench.store import Store
+from eval.glue import main as glue
+from eval.grid.__main__ import main
+
+Words = Callable[..., list[str]]
+METHODS = ("full", "sparsegrad-planned")
+
+
+def told(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, Any, str]:
+    """Exit code, the JSON on stdout, stderr."""
+    code = main([*argv, "--json"])
+    streams = capsys.readouterr()
+    return code, json.loads(streams.out), streams.err
+
+
+def test_a_grid_is_the_runs_of_glue_and_a_rerun_does_nothing(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = words("--kept", 0.05, 0.1, methods=METHODS)
+    code, result, _ = told(capsys, argv)
+    assert code == 0 and len(result["cells"]) == 8
+    records, damaged = Store(tmp_path / "out").read_all("glue")
+    assert not damaged and {record.key for record in records} == {cell["key"] for cell in result["cells"]}
+    assert len({cell["name"] for cell in result["cells"]}) == 8
+    assert all(cell["status"] == "ok" and cell["score"] is not None for cell in result["cells"])
+    before = sorted((tmp_path / "out" / "glue").iterdir())
+    code, again, _ = told(capsys, argv)
+    assert code == 0 and again == result
+    for line in result["compared_by"]:
+        assert glue(line.split()[3:]) == 0
+        assert "nothing left to do, all 4 runs have records" in capsys.readouterr().err
+    assert sorted((tmp_path / "out" / "glue").iterdir()) == before
+
+
+def test_a_failing_cell_is_a_record_the_others_go_on_and_only_it_runs_again(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rate so high that one method's loss is no number: exit 1, and the line that runs just those cells again."""
+    argv = words("--lr", 1e20, "--seeds", 1, methods=("full", "lora"), steps=20)
+    code, result, err = told(capsys, argv)
+    assert code == 1 and [cell["status"] for cell in result["cells"]] == ["error", "error"]
+    assert all("--lr" in cell["reason"] and cell["score"] is None for cell in result["cells"])
+    key = result["cells"][1]["key"]
+    assert (
+        "2 of 2 cells failed" in err and "python -m eval.grid" in err and f"--only {result['cells'][0]['key']}" in err
+    )
+    code, one, _ = told(capsys, [*argv, "--only", key[:8]])
+    assert code == 1 and [cell["key"] for cell in one["cells"]] == [key]
+    records, _ = Store(tmp_path / "out").read_all("glue")
+    assert len(records) == 3 and {record.status for record in records} == {Status.ERROR}
+
+
+def test_trials_choose_rates_as_in_glue(words: Words, capsys: pytest.CaptureFixture[str]) -> None:
+    code, result, _ = told(capsys, words("--lr", 1e-6, 1e-2, "--seeds", 1))
+    assert code == 0
+    names = [cell["name"] for cell in result["cells"]]
+    assert [name.endswith("to choose by") for name in names] == [True, True, False]
+    assert main(words("--lr", 1e-6, 1e-2, "--seeds", 1, "--dry-run")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == [cell["key"] for cell in result["cells"][:2]]
+    assert all(": done" in line for line in lines[:2])
+
+
+def test_a_dry_run_lists_every_cell_with_its_key_and_writes_no_record(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words("--dry-run", "--json", "--kept", 0.05, 0.1, methods=METHODS)) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["state"] for row in rows[:-1]] == ["to be run"] * 8 and "about" in rows[-1]["state"]
+    assert len({row["key"] for row in rows[:-1]}) == 8
+    assert not list((tmp_path / "out").rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--cpus", 2], "--cpus is for Ray's tasks"),
+        (["--gpus", 0.5], "--gpus is for Ray's tasks"),
+        (["--memory-gib", 1], "--memory-gib is for Ray's tasks"),
+        (["--only", "zz"], "--only zz: no cell of this grid"),
+        (["--ray", "local", "--device", "cuda:1"], "Ray chooses which GPU"),
+        (["--ray", "local", "--cpus", 0], "--cpus 0 is too small"),
+        (["--workers", -1], "--workers -1"),
+        (["--methods", "best"], "unknown method 'best'"),
+        (["--kept", "none"], "none"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(words: Words, more: list[object], said: str) -> None:
+    with pytest.raises(BadRequest, match=said) as refused:
+        main(words(*more))
+    assert "\n" not in str(refused.value)
