@@ -8,6 +8,7 @@ could need, so a prediction is an upper bound where padding is dropped, and with
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -22,14 +23,16 @@ from bench.workload import Workload
 from sparsegrad import Bases, Basis, SparseGradOptimizer
 from sparsegrad.bases import fingerprint, layers_of
 from sparsegrad.core import default_core
-from sparsegrad.methods import METHODS, Method, Settings
+from sparsegrad.methods import METHODS, Method, Prepared, Settings
 from sparsegrad.roles import Target, find_targets, shape_of
 from sparsegrad.support import resolve_kept
 
-__all__ = ["NotPredictable", "predict_peak", "predicted"]
+__all__ = ["LEFT_OUT", "NotPredictable", "predict_peak", "predictable", "predicted"]
 
 # As measured: the first step makes the optimizer's state, the second peaks with it.
 _STEPS = 2
+# What is said of a method that was not asked for by name.
+LEFT_OUT = "not predictable, it is set up with values; measure it"
 
 
 class NotPredictable(RuntimeError):
@@ -45,11 +48,7 @@ def predict_peak(request: Request, method: Method, workload: Workload, batch: Ba
         NotPredictable: a method which needs values to be set up.
     """
     settings = request.settings(workload)
-    outline = workload.outline().to(DTYPES[request.dtype])
-    try:
-        prepared = method.prepare(outline, settings, bases_outline(method, outline, settings))
-    except NotImplementedError as error:  # torch's word for an operator that the meta device cannot have
-        raise NotPredictable(f"{method.name} cannot be set up without values: measure it") from error
+    prepared = _outlined(request, method, workload)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         model = prepared.model.to_empty(device="cpu")
         training = [p for p in model.parameters() if p.requires_grad]
@@ -58,6 +57,28 @@ def predict_peak(request: Request, method: Method, workload: Workload, batch: Ba
         given = batch or max(workload.batches, key=lambda made: made["input_ids"].numel())
         told = footprint(prepared, {name: mode.from_tensor(tensor) for name, tensor in given.items()}, _STEPS)
     return {**told, "instrument": "predicted", "attribution_instrument": "predicted"}
+
+
+def _outlined(request: Request, method: Method, workload: Workload) -> Prepared:
+    """The method in the model's outline; NotPredictable where it asks for values."""
+    settings = request.settings(workload)
+    outline = workload.outline().to(DTYPES[request.dtype])
+    try:
+        return method.prepare(outline, settings, bases_outline(method, outline, settings))
+    except NotImplementedError as error:  # torch's word for an operator that the meta device cannot have
+        raise NotPredictable(f"{method.name} cannot be set up without values: measure it") from error
+
+
+def predictable(request: Request, workload: Workload) -> Request:
+    """The request without the methods that cannot be predicted, where it asks for all; what was named stays."""
+    if set(request.methods) != set(METHODS):
+        return request
+    kept = []
+    for method in request.chosen():
+        with suppress(NotPredictable):
+            _outlined(request, method, workload)
+            kept.append(method.name)
+    return replace(request, methods=tuple(kept))
 
 
 def predicted(request: Request, method: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from bench.effort import about, calibration_flops, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.lengths import DEFAULT_LENGTHS
+from bench.predict import LEFT_OUT, predictable
 from bench.record import Record, Status
 from bench.request import Request, check_kept
 from bench.rows import BASELINE
@@ -91,13 +92,18 @@ def main(argv: Sequence[str]) -> int:
     )
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
+    asked = request.methods
+    request = predictable(request, workload) if predicts else request
+    left_out = [name for name in asked if name not in request.methods]
     store = Store(args.out) if args.dry_run else Store.open(args.out)
     command = rerun_command(PROG, argv)
     desk = Desk(store=store, request=request, workload=workload, command=command, fresh=args.fresh)
     if args.dry_run:
-        told = _plan(desk, search)
+        told = _plan(desk, search) | dict.fromkeys(left_out, LEFT_OUT)
         print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
         return DONE
+    if left_out:
+        say(f"{PROG}: {', '.join(left_out)} left out: {LEFT_OUT}", quiet=args.quiet)
     records = _records(desk, search, quiet=args.quiet)
     _print(args, request, search, records)
     return DONE if all(record.status is Status.OK for record in records.values()) else FAILED

@@ -30,7 +30,7 @@ from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.memory.snapshot import snapshots
 from bench.memory.table import print_memory
-from bench.predict import predicted
+from bench.predict import LEFT_OUT, predictable, predicted
 from bench.record import Record, Status
 from bench.request import Request, check_kept
 from bench.store import Store
@@ -82,15 +82,20 @@ def main(argv: Sequence[str]) -> int:
         )
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
+    asked = request.methods
+    request = predictable(request, workload) if args.predict else request
+    left_out = [name for name in asked if name not in request.methods]
     store = Store(args.out) if args.dry_run else Store.open(args.out)
     command = rerun_command(PROG, argv)
     desk = Desk(store=store, request=request, workload=workload, command=command, fresh=args.fresh)
     methods = request.chosen()
     known = {method.name: _known(desk, method, predict=args.predict) for method in methods}
     if args.dry_run:
-        told = _plan(desk, known, predict=args.predict)
+        told = _plan(desk, known, predict=args.predict) | dict.fromkeys(left_out, LEFT_OUT)
         print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
         return DONE
+    if left_out:
+        say(f"{PROG}: {', '.join(left_out)} left out: {LEFT_OUT}", quiet=args.quiet)
     if all(known.values()):
         say(f"{PROG}: all {len(known)} are {_done(args.predict)} already; --fresh does it again", quiet=args.quiet)
     records = _records(desk, methods, args)

@@ -10,7 +10,7 @@ import torch
 from bench.cells import measure_calibration, measure_peak
 from bench.cli import Parser, add_method_words, add_model_words, add_run_words, request_of
 from bench.memory.__main__ import main
-from bench.predict import NotPredictable, predict_peak
+from bench.predict import NotPredictable, predict_peak, predictable
 from bench.request import Request
 from sparsegrad.methods import METHODS
 
@@ -103,6 +103,14 @@ def test_what_needs_values_to_be_set_up_is_refused(words: list[str]) -> None:
     request = asked(words)
     with pytest.raises(NotPredictable, match=r"shira .*measure it"):
         predict_peak(request, METHODS["shira"], request.workload())
+
+
+def test_of_all_methods_those_are_predicted_that_can_be(words: list[str]) -> None:
+    """What was named stays, and fails in its row."""
+    everything, named = asked(words), asked([*words, "--methods", "shira", "lora"])
+    workload = everything.workload()
+    assert predictable(everything, workload).methods == tuple(PREDICTABLE)
+    assert predictable(named, workload) is named
 
 
 def test_a_model_that_does_not_fit_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
