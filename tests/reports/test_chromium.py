@@ -10,12 +10,21 @@ import pytest
 
 from reports.site import page
 from tests.reports.small_report import SPEEDS, small_report
+from tests.reports.visit import DESKTOP, PHONE, Visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-PHONE, DESKTOP = (390, 844), (1280, 900)
 TABLE = "#speed-table"
+
+
+def names(visit: Visit) -> list[str]:
+    """The methods that the table shows, from above."""
+    return visit.page.locator(f"{TABLE} tbody tr:visible th").all_inner_texts()
+
+
+def order_by(visit: Visit, place: int) -> None:
+    visit.page.locator(f"{TABLE} thead button").nth(place).click()
 
 
 @pytest.fixture(scope="module")
@@ -24,39 +33,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page(small_report()), encoding="utf-8")
     return path
-
-
-class Visit:
-    """One reader's page, and everything it asked for or complained of."""
-
-    def __init__(self, browser: Browser, path: Path, *, scripts: bool = True, phone: bool = False) -> None:
-        self.address = path.as_uri()
-        width, height = PHONE if phone else DESKTOP
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height}, java_script_enabled=scripts, color_scheme="light"
-        )
-        self.requests: list[str] = []
-        self.refused: dict[str, str | None] = {}
-        self.complaints: list[str] = []
-        self.page = self.another()
-
-    def another(self) -> Page:
-        """A page more of the same reader."""
-        page = self.context.new_page()
-        page.on("request", lambda request: self.requests.append(request.url))
-        page.on("requestfailed", lambda request: self.refused.update({request.url: request.failure}))
-        page.on("console", lambda message: self.complaints.append(message.text))
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        page.goto(self.address)
-        return page
-
-    def names(self) -> list[str]:
-        """The methods that the table shows, from above."""
-        return self.page.locator(f"{TABLE} tbody tr:visible th").all_inner_texts()
-
-    def order_by(self, place: int) -> None:
-        self.page.locator(f"{TABLE} thead button").nth(place).click()
 
 
 @pytest.fixture
@@ -70,24 +46,24 @@ def visit(chromium: Browser, written: Path) -> Iterator[Visit]:
 
 
 def test_a_column_orders_the_rows_and_says_so(visit: Visit) -> None:
-    written = visit.names()
+    written = names(visit)
     by_speed = sorted(SPEEDS, key=lambda name: SPEEDS[name][0])
-    visit.order_by(1)
-    assert visit.names() == [*by_speed, "too-large"]
+    order_by(visit, 1)
+    assert names(visit) == [*by_speed, "too-large"]
     head = visit.page.locator(f"{TABLE} thead th").nth(1)
     assert head.get_attribute("aria-sort") == "ascending"
-    visit.order_by(1)
-    assert visit.names() == [*reversed(by_speed), "too-large"]  # not measured is last either way
+    order_by(visit, 1)
+    assert names(visit) == [*reversed(by_speed), "too-large"]  # not measured is last either way
     assert head.get_attribute("aria-sort") == "descending"
-    visit.order_by(1)
-    assert visit.names() == written
+    order_by(visit, 1)
+    assert names(visit) == written
     assert head.get_attribute("aria-sort") is None
 
 
 def test_the_keyboard_orders_too(visit: Visit) -> None:
     visit.page.locator(f"{TABLE} thead button").nth(1).focus()
     visit.page.keyboard.press("Enter")
-    assert visit.names()[0] == "sparsegrad-regular"
+    assert names(visit)[0] == "sparsegrad-regular"
 
 
 def test_claims_are_ordered_by_number_not_by_digit(visit: Visit) -> None:
@@ -99,12 +75,12 @@ def test_claims_are_ordered_by_number_not_by_digit(visit: Visit) -> None:
 def test_the_filter_keeps_rows_with_every_word(visit: Visit) -> None:
     field = visit.page.locator(f"div.table:has({TABLE}) input[type=search]")
     field.fill("sparsegrad 1.15")
-    assert visit.names() == ["sparsegrad-compact"]
+    assert names(visit) == ["sparsegrad-compact"]
     assert visit.page.locator(f"div.table:has({TABLE}) output").inner_text() == "1 of 9 rows"
     field.fill("no such method")
-    assert visit.names() == []
+    assert names(visit) == []
     field.fill("")
-    assert len(visit.names()) == 9
+    assert len(names(visit)) == 9
 
 
 def test_the_theme_is_switched_and_remembered(visit: Visit) -> None:
@@ -158,6 +134,9 @@ def test_it_prints(visit: Visit) -> None:
     assert visit.page.evaluate("getComputedStyle(document.body).colorScheme") == "light"
     assert not visit.page.get_by_role("button", name="Theme").is_visible()
     assert not visit.page.locator("input").first.is_visible()
+    assert visit.page.locator("table.ledger pre").first.is_visible()  # folded on the screen
+    visit.page.set_viewport_size({"width": 688, "height": 1000})  # A4 between margins of 14 mm
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 688
 
 
 @pytest.mark.parametrize("phone", [True, False], ids=["phone", "desktop"])
@@ -176,7 +155,7 @@ def test_nothing_is_wider_than_the_screen(chromium: Browser, written: Path, phon
 
 def test_without_scripts_everything_is_there(chromium: Browser, written: Path) -> None:
     visit = Visit(chromium, written, scripts=False)
-    assert len(visit.names()) == 9
+    assert len(names(visit)) == 9
     visit.page.locator(f"{TABLE} button.number").first.click()
     assert "n = 10" in visit.page.locator("[popover]:popover-open").inner_text()
     visit.page.locator("[popover]:popover-open").get_by_role("link").click()
