@@ -75,7 +75,7 @@ def main(argv: Sequence[str]) -> int:
         return _dry_run(args, shelf)
     say(f"{PROG}: {len(shelf.sources)} records read, {len(shelf.skipped)} left out", quiet=args.quiet)
     document = report(shelf, folders=[path.name or str(path) for path in args.results], logs=logs,
-                      more=sections)  # fmt: skip
+                      more=sections, before=before)  # fmt: skip
     from reports.site import page
 
     store = Store.open(args.out)  # refuses in one line a folder that cannot be written to

@@ -26,8 +26,15 @@ from reports.tables.quality import judged_table, quality_table
 __all__ = ["report"]
 
 
-def report(shelf: Shelf, *, folders: Sequence[str], logs: Logs | None, more: Sequence[Section] = ()) -> Document:
-    """The document; ``more``: sections on a comparison with earlier results and on others' results."""
+def report(
+    shelf: Shelf,
+    *,
+    folders: Sequence[str],
+    logs: Logs | None,
+    more: Sequence[Section] = (),
+    before: Shelf | None = None,
+) -> Document:
+    """The document; ``more``: sections on a comparison with earlier results (``before``) and on others' results."""
     sections = [
         _ledger(shelf, logs),
         *more,
@@ -46,7 +53,10 @@ def report(shelf: Shelf, *, folders: Sequence[str], logs: Logs | None, more: Seq
             ("report's code", code_fingerprint("reports")[:16]),
         ),
         sections=tuple(sections),
-        runs=tuple(run_of(source.folder, source.record) for source in _once(shelf.sources)),
+        runs=tuple(
+            run_of(source.folder, source.record)
+            for source in _once([*(before.sources if before else []), *shelf.sources])
+        ),
     )
 
 

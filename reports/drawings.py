@@ -13,7 +13,7 @@ from bench.rows import BASELINE
 from bench.stats import RatioInterval
 from reports.document import Figure
 from reports.figures.intervals import Compared, quality_differences, speed_ratios
-from reports.figures.marks import Axis, Estimate
+from reports.figures.marks import Axis, Estimate, drawable
 from reports.figures.memory import Bar, memory_by_phase
 from reports.figures.pareto import Point, pareto
 from reports.reading.memory import PeakGroup
@@ -51,7 +51,7 @@ def memory_figure(group: PeakGroup, id: str) -> Figure | None:
         if peak.by_phase_bytes
     ]
     title = f"Peak by phase, {model_called(group.record)}"
-    return memory_by_phase(id, title, bars, instrument=group.instrument) if bars else None
+    return memory_by_phase(id, title, bars, instrument=drawable(group.instrument)) if bars else None
 
 
 def quality_figure(one: Comparison, id: str) -> Figure | None:
