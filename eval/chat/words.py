@@ -17,6 +17,7 @@ from sparsegrad.methods import METHODS
 __all__ = ["PROG", "parser", "study_of"]
 
 PROG = "eval.chat"
+_PRESETS_OWN = "the preset's, fp32 or bf16"
 
 
 def _default_methods() -> list[str]:
@@ -41,7 +42,7 @@ def parser() -> Parser:
     _add_method_words(made)
     _add_protocol_words(made)
     add_run_words(made)
-    made.set_defaults(dtype=None)
+    made.set_defaults(dtype=_PRESETS_OWN)  # which the help shows
     return made
 
 
@@ -137,5 +138,5 @@ def study_of(args: argparse.Namespace) -> Study:
         save=args.save,
         models=args.out / "models",
         device=resolve_device(args.device),
-        dtype=args.dtype or preset.dtype,
+        dtype=preset.dtype if args.dtype == _PRESETS_OWN else args.dtype,
     )
