@@ -50,7 +50,7 @@ def _experiment(whole: Fields, file: str) -> ExperimentRow:
     system = None if meta is None else meta.inside_or_none("system_info")
     tested = [row.number_or_none("test accuracy") for row in train.each("metrics")]
     # Renamed in their files in 2025: accelerator for cuda.
-    peaks = [train.positive_or_none(name) for name in ("accelerator_memory_max", "cuda_memory_max")]
+    peaks = [train.number_or_none(name) for name in ("accelerator_memory_max", "cuda_memory_max")]
     return ExperimentRow(
         file=file,
         name=run.text("experiment_name"),

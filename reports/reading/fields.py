@@ -44,15 +44,11 @@ class Fields:
         """The same, or None."""
         return None if self.told.get(name) is None else self.number(name)
 
-    def positive(self, name: str) -> float:
-        """A number above 0."""
-        if (value := self.number(name)) <= 0:
-            raise Unreadable(f"{self.place}.{name}: a number above 0 expected, got {value:g}")
+    def at_least(self, name: str, least: float) -> float:
+        """A number no smaller than that."""
+        if (value := self.number(name)) < least:
+            raise Unreadable(f"{self.place}.{name}: {least:g} or more expected, got {value:g}")
         return value
-
-    def positive_or_none(self, name: str) -> float | None:
-        """The same, or None."""
-        return None if self.told.get(name) is None else self.positive(name)
 
     def count_or_none(self, name: str) -> int | None:
         """A whole number, 0 or more; or None."""

@@ -58,7 +58,7 @@ def read_peak(source: Source) -> Peak:
         source=source,
         method=asked.text("method"),
         instrument=fields.text("instrument"),
-        peak_bytes=int(fields.positive("peak_bytes")),
+        peak_bytes=int(fields.at_least("peak_bytes", 1)),
         by_phase_bytes=fields.table("by_phase_bytes"),
         trainable_parameters=fields.count_or_none("trainable_parameters"),
         updated_parameters=fields.count_or_none("updated_parameters"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench.record import Record, Status
@@ -50,6 +50,8 @@ class Comparison:
     """By method; of a method with several rates in the folder, those of the rate that its trials chose."""
     left_out: tuple[str, ...]
     """What was there beside them, in words."""
+    _rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False, compare=False)
+    """By reference: told once, for tables, drawings and ledger."""
 
     @property
     def record(self) -> Record:
@@ -58,10 +60,12 @@ class Comparison:
 
     def rows(self, reference: str) -> list[dict[str, Any]]:
         """What ``eval.glue`` tells: a row a split and method, verdicts by Holm over the rows."""
-        records = {method: [run.record for run in runs] for method, runs in self.runs.items()}
-        rows = compare(self.task, records, reference=reference, margin=_MARGIN)
-        adjust(rows)
-        return rows
+        if reference not in self._rows:
+            records = {method: [run.record for run in runs] for method, runs in self.runs.items()}
+            rows = compare(self.task, records, reference=reference, margin=_MARGIN)
+            adjust(rows)
+            self._rows[reference] = rows
+        return self._rows[reference]
 
     def reference(self) -> str:
         """full where it was run, else the first."""
@@ -87,7 +91,11 @@ def read_quality(source: Source) -> QualityRun:
         task=task,
         method=asked.text("method"),
         seed=source.record.seed,
-        variant=(asked.number("lr"), int(asked.inside("protocol").positive("batch_size")), asked.number("lora_rank")),
+        variant=(
+            asked.number("lr"),
+            int(asked.inside("protocol").at_least("batch_size", 1)),
+            asked.number("lora_rank"),
+        ),
         held_out=score if held_out else None,
     )
 
@@ -103,7 +111,9 @@ def _checked(split: Fields, task: str) -> float:
 
 
 def _check_costs(fields: Fields) -> None:
-    """What the ledger of a comparison adds up."""
+    """What the ledger of a comparison adds up or shows."""
+    for name in ("trainable_parameters", "updated_parameters", "adapter_bytes"):
+        fields.count_or_none(name)
     fields.number("train_s")
     fields.number("steps")
     fields.number_or_none("calibration_s")

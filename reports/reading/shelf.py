@@ -77,7 +77,14 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     shelf.peaks = group_peaks(views(("peak", "predicted"), read_peak))
     shelf.calibrations = views(("calibration", "glue_calibration"), read_calibration)
     runs = views(("glue",), read_quality, failed_too=True)
-    shelf.quality = comparisons(runs)
+    for one in comparisons(runs):
+        try:
+            one.rows(one.reference())
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            told = f"the runs of {one.task} cannot be compared: {type(error).__name__}: {error}"
+            shelf.skipped.append(Skipped(path=f"{one.task}/{one.record.key}", reason=told[:300]))
+            continue
+        shelf.quality.append(one)
     shelf.trials = [run for run in runs if run.held_out is not None]
     shelf.gradients = views(("gradients",), read_gradients)
     shelf.sparsity = views(("sparsity",), read_speed)

@@ -100,7 +100,7 @@ def cost_by_task(shelf: Shelf) -> Table:
     newest = {}
     for run in reversed(shelf.speed):
         if paper_model(run.record) == "roberta-base":
-            newest[run.record.config.get("task")] = run
+            newest[str(run.record.config.get("task"))] = run
     rows = [
         (
             label(method),

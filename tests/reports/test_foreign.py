@@ -68,7 +68,8 @@ def test_fastchats_judgments_are_means_over_questions(tmp_path: Path) -> None:
     found = read_foreign(written(tmp_path, "\n".join([*lines, line(99, 1, -1)])))
     assert isinstance(found, tuple)
     ((model, scored, attempted, mean, low, high),) = found[1]
-    assert (model, scored, attempted, mean) == ("a<b>", 16, 17, pytest.approx(5.25))
+    assert (model, scored, attempted) == ("a<b>", 16, 17)
+    assert mean == pytest.approx(5.25)
     assert low is not None and high is not None and low < 5.25 < high
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,8 +55,9 @@ def test_what_is_no_record_is_listed_with_its_reason(tmp_path: Path) -> None:
 def test_a_record_of_surprising_shape_is_unreadable_and_the_others_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write(speed(TIMES))
-    for number, rows in enumerate((None, [], "html", [{}], [{"method": 3}], [{"method": "full", "status": "ok",
-                                   "steps_per_s": 1, "samples_ms": [-1.0]}])):  # fmt: skip
+    negative = {"method": "full", "status": "ok", "steps_per_s": 1, "samples_ms": [-1.0]}
+    surprising: list[Any] = [None, [], "html", [{}], [{"method": 3}], [negative]]
+    for number, rows in enumerate(surprising):
         store.write(record("speed", f"bad{number}", result={"rows": rows}))
     shelf = read_shelf([tmp_path])
     assert len(shelf.speed) == 1
@@ -77,7 +79,7 @@ def test_figures_of_another_machine_code_or_instrument_share_no_group(tmp_path: 
     store = Store(tmp_path)
     store.write(peak("full", 1000))
     store.write(peak("lora", 800))
-    others = {
+    others: dict[str, dict[str, Any]] = {
         "machine": {"environment": {**CPU, "cpu": "Sundial"}},
         "libraries": {"environment": {**CPU, "libraries": {"torch": "3"}}},
         "code": {"fingerprints": {"code": "other", "data": "da7a", "model": "0de1"}},
