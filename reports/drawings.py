@@ -10,7 +10,6 @@ from typing import Any
 from scipy.special import stdtrit
 
 from bench.rows import BASELINE
-from bench.stats import RatioInterval
 from reports.document import Figure
 from reports.figures.intervals import Compared, quality_differences, speed_ratios
 from reports.figures.marks import Axis, Estimate, drawable
@@ -28,19 +27,14 @@ __all__ = ["memory_figure", "pareto_figures", "quality_figure", "speed_figure"]
 def speed_figure(run: SpeedRun, id: str) -> Figure | None:
     """Every method's speed over full; None where none was measured."""
     rows = [
-        Compared(name=name, estimate=_estimate(ratio), tied=run.told(name) == "~")
+        Compared(name=name, estimate=Estimate.of(ratio), tied=run.told(name) == "~")
         for name in run.rows
         if name != BASELINE and (ratio := run.speed(name)) is not None
     ]
     rounds = max((len(row.samples_ms) for row in run.rows.values()), default=0)
-    noise = None if run.aa is None else _estimate(run.aa)
+    noise = None if run.aa is None else Estimate.of(run.aa)
     title = f"Speed over full, {model_called(run.record)}"
     return speed_ratios(id, title, rows, reference=BASELINE, rounds=rounds, noise=noise) if rows else None
-
-
-def _estimate(ratio: RatioInterval) -> Estimate:
-    open_ended = not math.isfinite(ratio.high)
-    return Estimate(value=ratio.mean, low=None if open_ended else ratio.low, high=None if open_ended else ratio.high)
 
 
 def memory_figure(group: PeakGroup, id: str) -> Figure | None:

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 from bench.plotting import figure_bytes
+from bench.stats import RatioInterval
 from eval.mtbench.hostile import one_line
 from reports.document import Cell, CellStatus, Column, Figure, Table
 
@@ -52,6 +53,11 @@ class Estimate:
         low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
         if not math.isfinite(self.value) or not low <= self.value <= high:
             raise ValueError(f"{self.value} is no estimate inside [{self.low}, {self.high}]")
+
+    @classmethod
+    def of(cls, ratio: RatioInterval) -> Self:
+        """The same of a ratio, whose upper end too few rounds leave infinite."""
+        return cls(value=ratio.mean, low=ratio.low, high=ratio.high if math.isfinite(ratio.high) else None)
 
     @property
     def ends(self) -> tuple[float, float]:
