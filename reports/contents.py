@@ -15,6 +15,7 @@ from reports.paper.logs_ledger import ledger_of_logs
 from reports.provenance import run_of
 from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
+from reports.sweeps import category_blocks, energy_blocks, sparsity_blocks
 from reports.tables.cost import calibration_table, peak_table, speed_table
 from reports.tables.others import failed_table, kind_table, skipped_table
 from reports.tables.paper_cost import cost_by_task, cost_table
@@ -22,6 +23,7 @@ from reports.tables.paper_later import llama_table, sparsity_table
 from reports.tables.paper_quality import average_table, task_table
 from reports.tables.paper_sizes import parameter_table, settings_table
 from reports.tables.quality import judged_table, quality_table
+from reports.tables.sweep import sweep_figure, sweep_table
 
 __all__ = ["report"]
 
@@ -38,7 +40,11 @@ def report(
     sections = [
         _ledger(shelf, logs),
         *more,
-        *(made for made in (_speed(shelf), _memory(shelf), _quality(shelf), _judged(shelf)) if made is not None),
+        *(
+            made
+            for made in (_speed(shelf), _memory(shelf), _gradients(shelf), _quality(shelf), _judged(shelf))
+            if made is not None
+        ),
         _paper(shelf, logs),
         *(made for made in (_others(shelf), _left_out(shelf)) if made is not None),
     ]
@@ -88,7 +94,8 @@ def _speed(shelf: Shelf) -> Section | None:
         blocks.append(speed_table(run, f"speed-{number}"))
         if (drawn := speed_figure(run, f"speed-figure-{number}")) is not None:
             blocks.append(drawn)
-    blocks += [speed_table(run, f"sparsity-{number}") for number, run in enumerate(shelf.sparsity, 1)]
+    for number, run in enumerate(shelf.sparsity, 1):
+        blocks += [speed_table(run, f"sparsity-{number}"), *sparsity_blocks(run, f"sparsity-figure-{number}")]
     return Section(id="speed", title="Speed", blocks=tuple(blocks)) if blocks else None
 
 
@@ -98,9 +105,19 @@ def _memory(shelf: Shelf) -> Section | None:
         blocks.append(peak_table(group, f"memory-{number}"))
         if (drawn := memory_figure(group, f"memory-figure-{number}")) is not None:
             blocks.append(drawn)
+        blocks += category_blocks(group, f"category-figure-{number}")
     if shelf.calibrations:
         blocks.append(calibration_table(shelf.calibrations, "calibrations"))
     return Section(id="memory", title="Memory and setup", blocks=tuple(blocks)) if blocks else None
+
+
+def _gradients(shelf: Shelf) -> Section | None:
+    blocks = [
+        block
+        for number, run in enumerate(shelf.gradients, 1)
+        for block in energy_blocks(run, f"energy-figure-{number}")
+    ]
+    return Section(id="gradients", title="Gradients", blocks=tuple(blocks)) if blocks else None
 
 
 def _quality(shelf: Shelf) -> Section | None:
@@ -110,6 +127,10 @@ def _quality(shelf: Shelf) -> Section | None:
         if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:
             blocks.append(drawn)
         blocks += pareto_figures(one, f"pareto-{number}")
+    for number, sweep in enumerate(shelf.sweeps, 1):
+        blocks.append(sweep_table(sweep, f"sweep-{number}"))
+        if (line := sweep_figure(sweep, f"sweep-figure-{number}")) is not None:
+            blocks.append(line)
     return Section(id="quality", title="Quality", blocks=tuple(blocks)) if blocks else None
 
 

@@ -12,11 +12,14 @@ from reports.paper.findings import Rule, settle
 from reports.paper.gradient_rules import GRADIENT_RULES
 from reports.paper.quality_rules import QUALITY_RULES
 from reports.paper.size_rules import SIZE_RULES
+from reports.paper.sparsity_rules import SPARSITY_RULES
 from reports.reading.shelf import Shelf
 
 __all__ = ["RULES", "paper_ledger"]
 
-RULES: Mapping[str, Rule] = MappingProxyType({**COST_RULES, **GRADIENT_RULES, **QUALITY_RULES, **SIZE_RULES})
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {**COST_RULES, **GRADIENT_RULES, **QUALITY_RULES, **SIZE_RULES, **SPARSITY_RULES}
+)
 """By claim. One without a rule rests on a measurement that no command here makes."""
 
 

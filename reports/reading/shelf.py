@@ -16,6 +16,7 @@ from reports.reading.judged import JudgedRun, read_judged
 from reports.reading.memory import PeakGroup, group_peaks, read_peak
 from reports.reading.quality import Comparison, QualityRun, comparisons, read_quality
 from reports.reading.speed import SpeedRun, read_speed
+from reports.reading.sweep import Sweep, read_sweep
 
 __all__ = ["Shelf", "read_shelf"]
 
@@ -38,6 +39,8 @@ class Shelf:
     gradients: list[GradientRun] = field(default_factory=list)
     sparsity: list[SpeedRun] = field(default_factory=list)
     """Cost against kept entries: interleaved runs whose rows are levels of one method."""
+    sweeps: list[Sweep] = field(default_factory=list)
+    """Quality against kept entries."""
     judged: list[JudgedRun] = field(default_factory=list)
     others: list[Source] = field(default_factory=list)
     """Of kinds that have no table of their own: listed with their key figures."""
@@ -88,6 +91,7 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     shelf.trials = [run for run in runs if run.held_out is not None]
     shelf.gradients = views(("gradients",), read_gradients)
     shelf.sparsity = views(("sparsity",), read_speed)
+    shelf.sweeps = views(("sparsity_quality",), read_sweep)
     shelf.judged = views(("mtbench",), read_judged)
     shelf.others = views(tuple(by_kind), lambda source: source)
     return shelf

@@ -38,6 +38,9 @@ def seeds() -> list[Record]:
         "differences": [{"model": "m", "from": "n", "value": 0.1, "low": None, "high": None, "verdict": "~"}],
         "labels": ["unverified"],
     }  # fmt: skip
+    level = {"task": "cola", "split": "validation", "base_method": "sparsegrad-planned", "kept": "1%", "share": 0.01,
+             "headline": {"mean": 0.5}, "verdict": "~",
+             "difference": {"mean": 0.01, "low": -0.1, "high": 0.1, "by_seed": [0.01]}}  # fmt: skip
     return [
         speed(times),
         peak("full", 1000),
@@ -48,6 +51,7 @@ def seeds() -> list[Record]:
         gradients({"none": [0.3, 0.3], "shared": [0.6, 0.7], "per-block": [0.6, 0.7]}),
         record("mtbench", config={"judge": "j"}, result=judged),
         record("weather", result={"rain_mm": 1.0}),
+        record("sparsity_quality", result={"rows": [level], "synthetic": False, "verdicts": []}),
     ]
 
 
@@ -159,7 +163,7 @@ ODD = st.one_of(
 
 @pytest.mark.slow
 @settings(max_examples=40)
-@given(kind=st.integers(0, 8), odd=ODD, where=st.data())
+@given(kind=st.integers(0, 9), odd=ODD, where=st.data())
 def test_a_wrong_value_anywhere_never_stops_the_report(kind: int, odd: Any, where: st.DataObject) -> None:
     records = seeds()
     made = copy.deepcopy(records[kind])
@@ -180,7 +184,7 @@ def test_a_wrong_value_anywhere_never_stops_the_report(kind: int, odd: Any, wher
 
 @pytest.mark.slow
 @settings(max_examples=20)
-@given(kind=st.integers(0, 8), cut=st.integers(0, 4000))
+@given(kind=st.integers(0, 9), cut=st.integers(0, 4000))
 def test_a_cut_record_never_stops_the_report(kind: int, cut: int) -> None:
     with TemporaryDirectory() as folder:
         own = [made for made in seeds() if made.kind == seeds()[kind].kind]

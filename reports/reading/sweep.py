@@ -1,0 +1,77 @@
+"""Quality over kept entries: the levels of a sweep, each paired with dense, as ``eval.sparsity`` filed them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.record import Record
+from reports.reading.fields import Fields, Unreadable
+from reports.reading.folders import Source
+
+__all__ = ["Level", "Sweep", "read_sweep"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level of one method on one task. Scores and differences are hundredths; None is not measured."""
+
+    task: str
+    split: str
+    method: str
+    kept: str
+    """As it was asked for: 18k, 1%, dense."""
+    share: float
+    """Of the tuned linears' entries."""
+    mean: float | None
+    difference: float | None
+    """Minus dense."""
+    low: float | None
+    high: float | None
+    verdict: str | None
+    """better, worse, ``~``; None for dense itself, and where nothing pairs."""
+    by_seed: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One sweep: Holm's correction was over all its levels."""
+
+    source: Source
+    levels: tuple[Level, ...]
+    sentences: tuple[str, ...]
+    """Its own verdicts, in words."""
+    synthetic: bool
+    """Of generated text: no verdict on the paper."""
+
+    @property
+    def record(self) -> Record:
+        """Where it comes from."""
+        return self.source.record
+
+
+def read_sweep(source: Source) -> Sweep:
+    """The sweep; Unreadable where the record is none of ``eval.sparsity``."""
+    fields = Fields.of(source.record.result)
+    levels = tuple(_level(row) for row in fields.each("rows"))
+    if not levels:
+        raise Unreadable("result.rows: none")
+    told = [f"{one.text('task')} {one.text('method')}: {one.text('sentence')}" for one in fields.each("verdicts")]
+    synthetic = fields.told.get("synthetic") is not False
+    return Sweep(source=source, levels=levels, sentences=tuple(told), synthetic=synthetic)
+
+
+def _level(row: Fields) -> Level:
+    difference = row.inside_or_none("difference")
+    return Level(
+        task=row.text("task"),
+        split=row.text("split"),
+        method=row.text("base_method"),
+        kept=row.text("kept"),
+        share=row.at_least("share", 0.0),
+        mean=row.inside("headline").number_or_none("mean"),
+        difference=None if difference is None else difference.number("mean"),
+        low=None if difference is None else difference.number_or_none("low"),
+        high=None if difference is None else difference.number_or_none("high"),
+        verdict=row.text_or_none("verdict"),
+        by_seed=() if difference is None else difference.numbers("by_seed"),
+    )
