@@ -16,6 +16,7 @@ from reports.provenance import run_of
 from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
 from reports.sweeps import category_blocks, energy_blocks, sparsity_blocks
+from reports.tables.chat import chat_table
 from reports.tables.cost import calibration_table, peak_table, speed_table
 from reports.tables.others import failed_table, kind_table, skipped_table
 from reports.tables.paper_cost import cost_by_task, cost_table
@@ -127,6 +128,7 @@ def _quality(shelf: Shelf) -> Section | None:
         if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:
             blocks.append(drawn)
         blocks += pareto_figures(one, f"pareto-{number}")
+    blocks += [chat_table(one, f"chat-{number}") for number, one in enumerate(shelf.chat, 1)]
     for number, sweep in enumerate(shelf.sweeps, 1):
         blocks.append(sweep_table(sweep, f"sweep-{number}"))
         if (line := sweep_figure(sweep, f"sweep-figure-{number}")) is not None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from bench.record import Status
 from reports.reading.calibrations import Calibration, read_calibration
+from reports.reading.chat import ChatComparison, chat_comparisons, read_chat
 from reports.reading.fields import Unreadable
 from reports.reading.folders import Skipped, Source, read_folders
 from reports.reading.gradients import GradientRun, read_gradients
@@ -39,6 +40,7 @@ class Shelf:
     gradients: list[GradientRun] = field(default_factory=list)
     sparsity: list[SpeedRun] = field(default_factory=list)
     """Cost against kept entries: interleaved runs whose rows are levels of one method."""
+    chat: list[ChatComparison] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     """Quality against kept entries."""
     judged: list[JudgedRun] = field(default_factory=list)
@@ -91,6 +93,12 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     shelf.trials = [run for run in runs if run.held_out is not None]
     shelf.gradients = views(("gradients",), read_gradients)
     shelf.sparsity = views(("sparsity",), read_speed)
+    chats = views(("chat",), read_chat)
+    try:
+        shelf.chat = chat_comparisons(chats)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        reason = f"cannot be compared: {type(error).__name__}: {error}"[:300]
+        shelf.skipped += [Skipped(path=f"{run.source.folder}/chat/{run.record.key}", reason=reason) for run in chats]
     shelf.sweeps = views(("sparsity_quality",), read_sweep)
     shelf.judged = views(("mtbench",), read_judged)
     shelf.others = views(tuple(by_kind), lambda source: source)

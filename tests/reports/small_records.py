@@ -127,3 +127,25 @@ def gradients(shares: Mapping[str, Sequence[float]], *, figure: str = "energy_sh
         for step in (10, 20)
     ]
     return record("gradients", **{"result": {"rows": rows}, **words})
+
+
+def chat(method: str, losses: Sequence[float], *, seed: int = 0, **words: Any) -> Record:
+    """A conversation-tuning record: one loss a conversation, of ten tokens each."""
+    made = record("chat", f"{method}{seed}")
+    result = {
+        "conversations": [f"c{number}" for number in range(len(losses))],
+        "nll": [10 * loss for loss in losses],
+        "tokens": [10] * len(losses),
+        "valid_loss": float(np.mean(losses)),
+        "valid_loss_by_token": float(np.mean(losses)),
+        "steps": 10,
+        "train_s": 2.0,
+        "peak": {"instrument": "tracked", "peak_bytes": 1000},
+        "trainable_parameters": 10,
+        "updated_parameters": 10,
+        "model_parameters": 100,
+        "adapter_bytes": 40,
+        "saved": None,
+    }
+    config = {**made.config, "method": method, "lr": 1e-3, "seed": seed}
+    return replace(made, **{"config": config, "seed": seed, "result": result, **words})

@@ -23,7 +23,7 @@ from reports.document import Cell, Code, Column, Document, Figure, Ledger, Prose
 from reports.markdown import markdown
 from reports.reading.shelf import Shelf, read_shelf
 from reports.site import page
-from tests.reports.small_records import gradients, peak, quality, record, speed
+from tests.reports.small_records import chat, gradients, peak, quality, record, speed
 
 HOSTILE = "</script><script>alert(1)</script>|<img src=x onerror=alert(1)>`[a](javascript:b)\n# \u202e\x1b[31m"
 LABELS = [0, 1, 0, 1]
@@ -51,6 +51,8 @@ def seeds() -> list[Record]:
         gradients({"none": [0.3, 0.3], "shared": [0.6, 0.7], "per-block": [0.6, 0.7]}),
         record("mtbench", config={"judge": "j"}, result=judged),
         record("weather", result={"rain_mm": 1.0}),
+        chat("full", [1.0, 2.0, 4.0]),
+        chat("lora", [1.1, 2.2, 4.1]),
         record("sparsity_quality", result={"rows": [level], "synthetic": False, "verdicts": []}),
     ]
 
@@ -163,7 +165,7 @@ ODD = st.one_of(
 
 @pytest.mark.slow
 @settings(max_examples=40)
-@given(kind=st.integers(0, 9), odd=ODD, where=st.data())
+@given(kind=st.integers(0, 11), odd=ODD, where=st.data())
 def test_a_wrong_value_anywhere_never_stops_the_report(kind: int, odd: Any, where: st.DataObject) -> None:
     records = seeds()
     made = copy.deepcopy(records[kind])
@@ -184,7 +186,7 @@ def test_a_wrong_value_anywhere_never_stops_the_report(kind: int, odd: Any, wher
 
 @pytest.mark.slow
 @settings(max_examples=20)
-@given(kind=st.integers(0, 9), cut=st.integers(0, 4000))
+@given(kind=st.integers(0, 11), cut=st.integers(0, 4000))
 def test_a_cut_record_never_stops_the_report(kind: int, cut: int) -> None:
     with TemporaryDirectory() as folder:
         own = [made for made in seeds() if made.kind == seeds()[kind].kind]
