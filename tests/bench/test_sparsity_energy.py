@@ -108,6 +108,7 @@ def test_a_fixed_support_keeps_its_places(request_: Request, workload: Workload,
         ]
         assert layer["energy_share"] == pytest.approx(sum(shares) / len(shares), rel=1e-3)
         assert layer["rows_touched"] == len((places // energy.shape[1]).unique())
+        assert layer["columns_touched"] == len((places % energy.shape[1]).unique())
 
 
 @pytest.mark.parametrize("method", ["meprop", "sparsegrad-sd", "sparsegrad-planned", "sparsegrad-compact"])
