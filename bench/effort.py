@@ -9,13 +9,14 @@ from bench.request import Request
 from bench.workload import Workload
 from sparsegrad.roles import find_targets, is_linear, shape_of
 
-__all__ = ["about", "calibration_flops", "seconds", "step_flops"]
+__all__ = ["about", "calibration_flops", "prediction_s", "seconds", "step_flops"]
 
 # A process that imports, builds a model and steps; sustained operations a second of one CPU thread and of a GPU.
 _START_S = 5.0
 _CPU_FLOPS, _CUDA_FLOPS = 4e10, 2e13
 # An eigendecomposition of n x n takes about as long as so many times n^3 operations of a product.
 _EIGEN = 25
+_MODULE_S = 0.025
 
 
 def step_flops(request: Request, workload: Workload) -> float:
@@ -32,6 +33,11 @@ def calibration_flops(request: Request, workload: Workload) -> float:
     grams = sum(2.0 * out * inner * (out + inner) for out, inner in shapes)
     bases = sum(_EIGEN * 1.0 * (out**3 + inner**3) for out, inner in shapes)
     return request.calibration_steps * (step_flops(request, workload) + grams) + bases
+
+
+def prediction_s(workload: Workload) -> float:
+    """Seconds of one prediction (two steps on tensors without data): they go with the number of modules, not sizes."""
+    return _MODULE_S * len(list(workload.outline().modules()))
 
 
 def seconds(flops: float, *, processes: int, device: str) -> float:

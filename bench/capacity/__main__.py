@@ -29,7 +29,7 @@ from bench.cli import (
     run,
     say,
 )
-from bench.effort import about, calibration_flops, seconds, step_flops
+from bench.effort import about, calibration_flops, prediction_s, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.lengths import DEFAULT_LENGTHS
@@ -42,8 +42,8 @@ from bench.tables import mebibytes, rate
 
 PROG = "bench.capacity"
 _CPU_BUDGET = "1GiB"
-# Probes a search takes as a rule, seconds that one takes to predict, steps that one takes to measure.
-_PROBES, _PREDICTION_S, _STEPS = 6, 2.0, 6
+# Probes a search takes as a rule, and steps that one takes to measure.
+_PROBES, _STEPS = 5, 6
 
 
 def parser() -> Parser:
@@ -150,7 +150,7 @@ def _plan(desk: Desk, search: Search) -> dict[str, str]:
         told[method.name] = "to be searched" if known is None else f"searched already, {known.started[:16]} UTC"
         missing += [method] if known is None else []
     if search.predicts:
-        spent = len(missing) * _PROBES * _PREDICTION_S
+        spent = len(missing) * _PROBES * prediction_s(desk.workload)
     else:
         spent = (
             len(missing)

@@ -25,7 +25,7 @@ from bench.cli import (
     run,
     say,
 )
-from bench.effort import about, calibration_flops, seconds, step_flops
+from bench.effort import about, calibration_flops, prediction_s, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.memory.snapshot import snapshots
@@ -125,7 +125,8 @@ def _plan(desk: Desk, known: Mapping[str, Record | None], *, predict: bool) -> d
     files = {path: method for method in missing if (path := desk.bases_file(method)) is not None}
     bases = 0 if predict else len([path for path in files if not path.is_file()])
     flops = len(missing) * each + bases * calibration_flops(desk.request, desk.workload)
-    return {**told, "time": about(seconds(flops, processes=len(missing) + bases, device=desk.request.device))}
+    spent = seconds(flops, processes=len(missing) + bases, device=desk.request.device)
+    return {**told, "time": about(spent + (len(missing) * prediction_s(desk.workload) if predict else 0))}
 
 
 def _records(desk: Desk, methods: Sequence[Method], args: argparse.Namespace) -> dict[str, Record]:
