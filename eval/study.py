@@ -209,14 +209,15 @@ class Study:
         seeds = range(self.seed, self.seed + self.seeds)
         return [replace(like, subject=self._subject(task, seed), scored_on="reported") for seed in seeds]
 
-    def summary(self) -> str:
-        """One line on how every method is trained."""
+    def summary(self, *, kept: str | None = None) -> str:
+        """One line on how every method is trained; ``kept`` in place of what is kept and ranked."""
         protocol = self.protocol
         length = f"{protocol.epochs} epochs" if protocol.steps is None else f"{protocol.steps} steps"
         weights = "random weights" if self.random_weights else "pretrained"
         equal = "" if self.budget is None else f", equal {self.budget}"
         rank = f", LoRA rank {self.ranks['lora']}" if "lora" in self.ranks else ""
-        return f" ({weights}); {protocol.name}: {length}{equal}, trainable {self.trainable}, kept {self.kept}{rank}"
+        own = f"kept {self.kept}{rank}" if kept is None else kept
+        return f" ({weights}); {protocol.name}: {length}{equal}, trainable {self.trainable}, {own}"
 
     def config(self) -> dict[str, Any]:
         """JSON types, for the record."""

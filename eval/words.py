@@ -18,6 +18,7 @@ from eval.desk import Desk
 from eval.launched import Start
 from eval.protocol import PROTOCOLS
 from eval.study import DEFAULT_RATES, Study
+from eval.synthetic import ENCODER
 from eval.tuning import BATCHES, RATES, check_storage
 from sparsegrad.methods import METHODS
 
@@ -98,7 +99,7 @@ def study_of(args: argparse.Namespace) -> Study:
     methods = tuple(dict.fromkeys(args.methods))
     return Study(
         model=args.model,
-        random_weights=args.random_weights,
+        random_weights=args.random_weights or args.model == ENCODER,
         tokenizer=args.tokenizer,
         tasks=tuple(dict.fromkeys(args.task)),
         data_dir=args.data_dir,

@@ -1,0 +1,137 @@
+"""Where quality begins to degrade, from planted predictions: a loss is found where it is, a tie is called a tie."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from scipy.stats import norm
+
+from bench.record import Record, Status
+from eval.compare import adjust, compare
+from eval.metrics import headline, score
+from eval.sparsity.verdict import verdicts
+
+LABELS = np.random.default_rng(0).integers(0, 2, 600)
+ENTRIES = {"0.5%": 50, "1%": 100, "2%": 200, "4%": 400, "dense": 10_000}
+Sweep = dict[str, list[Record]]
+
+
+def record(level: str, seed: int, right: np.ndarray | None) -> Record:
+    """A run whose prediction of item i is right where ``right[i]``."""
+    result: dict[str, Any] = {}
+    if right is not None:
+        predicted = np.where(right, LABELS, 1 - LABELS)
+        told = {
+            "labels": LABELS.tolist(),
+            "predictions": predicted.tolist(),
+            "scores": score("sst2", LABELS, predicted),
+        }
+        told["headline"] = headline("sst2", LABELS, predicted)
+        cost = {"steps": 9, "train_s": 1.0, "peak": None}
+        result = {"splits": {"validation": told}, **cost}
+    return Record(
+        kind="glue",
+        key=f"key{seed}",
+        status=Status.ERROR if right is None else Status.OK,
+        reason="OutOfMemoryError" if right is None else None,
+        config={"lr": 1e-3, "lora_rank": 7, "protocol": {"batch_size": 32}},
+        fingerprints={},
+        environment={},
+        command="python -m eval.sparsity",
+        seed=seed,
+        started="2026-11-21T00:00:00+00:00",
+        ended="2026-11-21T00:01:00+00:00",
+        result=result,
+    )
+
+
+def planted(losses: dict[str, float | None], seeds: int = 3) -> Sweep:
+    """level -> runs: dense is right nine times in ten; a level is wrong where dense is right that share of the times
+    more, on items of its own seed; None: it failed."""
+    draw = np.random.default_rng(1)
+    base = [draw.random(len(LABELS)) < 0.9 for _ in range(seeds)]
+    sweep: Sweep = {}
+    for level, loss in {**losses, "dense": 0.0}.items():
+        rights = [None if loss is None else right & (draw.random(len(LABELS)) >= loss) for right in base]
+        sweep[level] = [record(level, seed, right) for seed, right in enumerate(rights)]
+    return sweep
+
+
+def rows_of(sweep: Sweep) -> list[dict[str, Any]]:
+    rows = compare("sst2", sweep, reference="dense", margin=0.01)
+    for row in rows:
+        row |= {"base_method": "sparsegrad-planned", "kept": row["method"], "entries": ENTRIES[row["method"]]}
+    adjust(rows)
+    return rows
+
+
+def verdict(sweep: Sweep) -> dict[str, Any]:
+    (told,) = verdicts(rows_of(sweep))
+    json.dumps(told, allow_nan=False)
+    return told
+
+
+def test_a_planted_loss_is_found_at_its_level() -> None:
+    told = verdict(planted({"0.5%": 0.15, "1%": 0.15, "2%": 0.0, "4%": 0.0}))
+    assert (told["found"], told["loss_at"], told["from_kept"]) == ("loss", "1%", "2%")
+    assert told["loss"]["low"] < -0.9 * 0.15 < told["loss"]["high"] < 0
+    assert told["sentence"].startswith("from 2% kept on no loss is found") and "at 1% a loss of 1" in told["sentence"]
+    assert told["ties_below"] == told["missing"] == []
+
+
+def test_a_tie_is_a_tie_and_says_what_could_have_been_seen() -> None:
+    sweep = planted({"0.5%": 0.0, "1%": 0.0, "2%": 0.0})
+    told = verdict(sweep)
+    assert told["found"] == "no loss" and told["loss_at"] is None and told["from_kept"] == "0.5%"
+    seen = [row["difference"]["detectable"] for row in rows_of(sweep) if row["difference"]]
+    assert told["could_see"] == max(seen) and f"a loss of {100 * max(seen):.1f} points" in told["sentence"]
+    assert told["sentence"].startswith("not found")
+
+
+def row(level: str, p: float) -> dict[str, Any]:
+    """A level three points below dense, at that p before any correction."""
+    told = {"mean": -0.03, "low": -0.05, "high": -0.01, "p": p, "standard_error": 0.01, "freedom": 50.0}
+    names = {"task": "sst2", "split": "validation", "base_method": "meprop", "kept": level, "entries": ENTRIES[level]}
+    return {**names, "difference": told, "verdict": None}
+
+
+def test_the_means_do_not_decide_and_holm_does() -> None:
+    """The same p and mean are a loss alone, and a tie as one of four comparisons."""
+    alone, crowd = [row("1%", 0.03)], [row(level, p) for level, p in zip(ENTRIES, (0.9, 0.03, 0.9, 0.9), strict=False)]
+    adjust(alone)
+    adjust(crowd)
+    assert verdicts(alone)[0]["found"] == "loss" and verdicts(crowd)[0]["found"] == "no loss"
+    assert verdicts(crowd)[0]["could_see"] > verdicts([row("1%", 0.9) | alone[0] | {"verdict": "~"}])[0]["could_see"]
+
+
+def test_false_alarms_stay_below_five_in_a_hundred() -> None:
+    """Sweeps in which no level differs but by noise, all against one dense: Holm's promise, by simulation."""
+    draw, alarms, trials = np.random.default_rng(3), 0, 200
+    for _ in range(trials):
+        z = draw.normal(size=4) - draw.normal()
+        crowd = [row(level, float(p)) for level, p in zip(ENTRIES, 2 * norm.sf(abs(z) / 2**0.5), strict=False)]
+        adjust(crowd)
+        alarms += verdicts(crowd)[0]["found"] == "loss"
+    assert 0 < alarms <= 17  # P(18 or more of 200 at 5%) is 0.01
+
+
+def test_the_most_that_was_tried_may_lose() -> None:
+    told = verdict(planted({"0.5%": 0.2, "1%": 0.2}))
+    assert told["from_kept"] is None and told["could_see"] is None and told["loss_at"] == "1%"
+    assert "give more to --kept-list" in told["sentence"]
+
+
+def test_what_is_not_told_below_a_loss_is_said() -> None:
+    told = verdict(planted({"0.5%": 0.0, "1%": 0.2, "2%": 0.0}))
+    assert (told["loss_at"], told["from_kept"], told["ties_below"]) == ("1%", "2%", ["0.5%"])
+    assert "0.5% could not be told from dense" in told["sentence"]
+
+
+def test_without_runs_there_is_no_verdict() -> None:
+    assert "Without a run: 1%" in verdict(planted({"1%": None, "2%": 0.0}))["sentence"]
+    failed = planted({"1%": 0.2}) | {"dense": [record("dense", 0, None)]}
+    assert verdict(failed)["found"] is None and "no level ran beside dense" in verdict(failed)["sentence"]
+    one = verdict(planted({"1%": 0.2}, seeds=1))
+    assert one["found"] is None and "give --seeds 3 or more" in one["sentence"]
