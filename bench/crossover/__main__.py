@@ -49,7 +49,7 @@ def parser() -> Parser:
     group.add_argument("--kept-list", nargs="+", default=["1%", "10%", "dense"], metavar="K", help="entries kept a "
                        "step: counts (22000, 22k), shares (0.01, 1%%) or dense, every entry (default: 1%% 10%% "
                        "dense)")  # fmt: skip
-    group.add_argument("--tokens", type=int, default=512, metavar="N", help="rows of dL/dy, in sequences of 128 "
+    group.add_argument("--tokens", type=int, default=256, metavar="N", help="rows of dL/dy, in sequences of 128 "
                        "(default: %(default)s)")  # fmt: skip
     group.add_argument("--decay", type=float, default=0.5, metavar="X", help="the i-th singular direction of x and of "
                        "dL/dy has size i^-X; at 0.5 the largest 1%% of entries hold about 0.7 of the energy, as "
