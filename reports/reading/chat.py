@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.record import Record, Status
 from eval.chat.compare import compare
+from reports.reading.costs import check_costs
 from reports.reading.fields import Fields, Unreadable
 from reports.reading.folders import Source
 from reports.reading.places import setting
@@ -54,6 +55,8 @@ def read_chat(source: Source) -> ChatRun:
     names, losses, tokens = fields.texts("conversations"), fields.numbers("nll"), fields.numbers("tokens")
     if not len(names) == len(losses) == len(tokens) or len(names) < 2 or min(tokens) <= 0:
         raise Unreadable(f"{fields.place}: {len(names)} conversations, {len(losses)} losses, {len(tokens)} lengths")
+    check_costs(fields)
+    fields.count_or_none("model_parameters")
     method = Fields.of(source.record.config, "config").text("method")
     return ChatRun(source=source, method=method, seed=source.record.seed, conversations=names)
 

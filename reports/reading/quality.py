@@ -10,6 +10,7 @@ from bench.record import Record, Status
 from eval.compare import adjust, compare
 from eval.metrics import TASK_METRICS
 from eval.tasks import TASKS
+from reports.reading.costs import check_costs
 from reports.reading.fields import Fields, Unreadable
 from reports.reading.folders import Source
 from reports.reading.places import setting
@@ -85,7 +86,7 @@ def read_quality(source: Source) -> QualityRun:
         splits = fields.inside("splits")
         for name in ("held out",) if held_out else TASKS[task].splits[1:]:
             score = _checked(splits.inside(name), task)
-        _check_costs(fields)
+        check_costs(fields)
     return QualityRun(
         source=source,
         task=task,
@@ -108,20 +109,6 @@ def _checked(split: Fields, task: str) -> float:
     for name in TASK_METRICS[task]:
         split.inside("scores").number(name)
     return split.number("headline")
-
-
-def _check_costs(fields: Fields) -> None:
-    """What the ledger of a comparison adds up or shows."""
-    for name in ("trainable_parameters", "updated_parameters", "adapter_bytes"):
-        fields.count_or_none(name)
-    fields.number("train_s")
-    fields.number("steps")
-    fields.number_or_none("calibration_s")
-    if (peak := fields.inside_or_none("peak")) is not None:
-        peak.number("peak_bytes")
-        peak.text("instrument")
-    elif "peak" not in fields.told:
-        raise Unreadable(f"{fields.place}.peak: missing")
 
 
 def comparisons(runs: list[QualityRun]) -> list[Comparison]:
