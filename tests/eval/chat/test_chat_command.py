@@ -120,7 +120,7 @@ def test_killed_it_goes_on_where_it_stopped(words: Words, tmp_path: Path) -> Non
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([sys.executable, "-m", "eval.chat", *argv], cwd=ROOT, env=environment, stderr=-1)
     unfinished = tmp_path / "out" / "unfinished"
-    for _ in range(1200):
+    for _ in range(4000):
         if list(unfinished.glob("*/checkpoint-*/trainer_state.json")) or process.poll() is not None:
             break
         time.sleep(0.05)
@@ -128,6 +128,7 @@ def test_killed_it_goes_on_where_it_stopped(words: Words, tmp_path: Path) -> Non
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     (begun,) = unfinished.iterdir()
+    assert list(begun.glob("checkpoint-*/trainer_state.json"))
     assert not Store(tmp_path / "out").read_all("chat")[0]
     done = subprocess.run([sys.executable, "-m", "eval.chat", *argv], cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 0, done.stderr
