@@ -106,7 +106,7 @@ def histograms(style: Any, result: Row, setting: str) -> Any:
     step = next(iter(result["pictures"].values()))["step"]
     linears = ", ".join(picture["linear"] for picture in result["pictures"].values())
     bins = "magnitudes of entries, two bins a decade, the outer ones open"
-    title = f"{setting}, step {step}\n{bins}; n = 1 gradient: {linears}"
+    title = f"{setting}, step {step}\n{bins}; n = 1 gradient a panel:\n{linears}"
     return _by_role(style, result, title, draw)
 
 
