@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.cli import Parser, add_model_words, add_run_words, request_of
+from bench.errors import BadRequest
 from bench.gradients.protocol import Protocol, default_block
 from bench.request import Request, check_kept
 from bench.workload import Workload
@@ -61,6 +62,7 @@ def parser() -> Parser:
 
 def asked(args: argparse.Namespace) -> tuple[Request, Protocol, Workload]:
     """The request, how its gradients are read, and the workload; BadRequest where a word does not fit."""
+    _check_preliminary(args)
     request = request_of(args)
     embedded = args.model is None and request.device == "cpu"
     steps = (_EMBEDDED_STEPS if embedded else _STEPS) if args.steps is None else args.steps
@@ -71,3 +73,11 @@ def asked(args: argparse.Namespace) -> tuple[Request, Protocol, Workload]:
     check_kept(request, outline, workload)
     block = default_block(args.block, outline, targets=workload.targets, every=workload.every)
     return request, Protocol(steps=steps, read_every=every, block=block), workload
+
+
+def _check_preliminary(args: argparse.Namespace) -> None:
+    """Words of the readings mean nothing to ``--preliminary``, and their user expects them to."""
+    given = [name for name in ("core", "steps", "read_every", "block") if getattr(args, name) is not None]
+    if args.preliminary and given:
+        option = "--" + given[0].replace("_", "-")
+        raise BadRequest(f"{option} has no use with --preliminary, which reads no gradients; leave one of them out")

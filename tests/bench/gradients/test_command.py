@@ -19,14 +19,13 @@ from bench.record import Status
 from bench.store import Store
 from tests.bench.speed_run import files, run_here, strict
 
-LINE = (
-    "--random-weights --batch-size 2 --max-length 16 --calibration-steps 2 --steps 2 --read-every 2 --kept 5 "
-    "--device cpu --quiet"
-)
+LINE = "--random-weights --batch-size 2 --max-length 16 --calibration-steps 2 --device cpu --quiet"
+READ = "--steps 2 --read-every 2 --kept 5"
 
 
 def words(folder: Path, out: Path, *more: str) -> list[str]:
-    return ["--model", str(folder), *LINE.split(), "--out", str(out), *more]
+    read = [] if "--preliminary" in more else READ.split()
+    return ["--model", str(folder), *LINE.split(), *read, "--out", str(out), *more]
 
 
 def asked(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -141,6 +140,7 @@ def test_training_that_goes_astray_is_an_error_and_no_number(
         (["--kept", "600"], "--kept 600"),
         (["--core", "1", "2"], "--core 1 2"),
         (["--steps", "x"], "--steps"),
+        (["--preliminary", "--block", "0"], "--block has no use with --preliminary"),
         (["--methods", "full"], "--methods"),
     ],
 )
