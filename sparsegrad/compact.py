@@ -253,9 +253,10 @@ class CompactLinear(nn.Module):
         return self
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        # The layer goes on from the very W it hands out: what is taken out of W again is right to rounding alone, and a
+        # run that resumes from this state is to be the run that wrote it, bit for bit.
+        self.unmerge_()
         super()._save_to_state_dict(destination, prefix, keep_vars)
-        if self._carries():
-            destination[f"{prefix}weight"] = self.base_weight()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
         told = {name: state_dict.get(f"{prefix}{name}_fingerprint") for name in ("basis", "base")}
