@@ -131,6 +131,8 @@ class PretrainedTokenizer:
         self._segments = segments
         pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
         self.pad_id: int = pad if pad is not None else end if end is not None else 0
+        self.mask_id: int | None = tokenizer.mask_token_id
+        self.special_ids: frozenset[int] = frozenset(tokenizer.all_special_ids)
 
     @classmethod
     def load(cls, folder: Path, *, name: str, segments: bool) -> "PretrainedTokenizer":

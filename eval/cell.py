@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from bench.models import ModelSource, resolve_model
 from bench.sequences import choose_tokenizer
 from bench.tokenize import Tokenizer
+from eval.forgetting import OtherText
 from eval.protocol import Protocol
 from eval.splits import Splits, read_splits
 from eval.synthetic import ENCODER, small_encoder
@@ -91,6 +92,8 @@ class Cell:
     split, and trained on the whole training split unless early stopping needs the slice."""
     device: str
     dtype: str
+    forgetting: OtherText | None = None
+    """The text that the pretrained model is asked for before and after; None: it is not asked."""
 
     @property
     def name(self) -> str:

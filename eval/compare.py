@@ -12,6 +12,7 @@ import numpy as np
 from bench.paired import PairedDifference, holm, mcnemar, paired_difference, swap_test
 from bench.record import Record, Status
 from bench.stats import detectable_shift
+from eval.forgetting import forgotten
 from eval.metrics import TASK_METRICS, headline
 from eval.tasks import TASKS
 
@@ -86,6 +87,7 @@ def _row(
         "batch_size": records[0].config["protocol"]["batch_size"],
         "lora_rank": records[0].config["lora_rank"],
         **ledger(good),
+        "forgetting": forgotten(good),
         "records": [record.key for record in records],
     }
 

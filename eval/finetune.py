@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bench.batches import shuffled
 from bench.hub import quiet
+from bench.models import ModelSource
 from bench.request import DTYPES
 from bench.tasks import Example
+from bench.tokenize import Tokenizer
 from eval.cell import Cell
+from eval.forgetting import MaskedText
 from eval.job import Job
 from eval.ranks import agreed, rank
 from eval.scoring import scored
@@ -46,6 +50,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
     whole = cell.scored_on == "reported" and cell.protocol.patience is None
     train = (*splits.train, *splits.held_out) if whole else splits.train
     model = source.build().to(device=device, dtype=DTYPES[cell.dtype])
+    before = _recalled(cell, source, words, model)
     torch.manual_seed(cell.subject.seed)
     started = time.perf_counter()
     prepared = cell.chosen_method().prepare(model, cell.settings(), None if bases is None else Bases.load(bases))
@@ -70,6 +75,7 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
         targets = splits.reported if cell.scored_on == "reported" else {"held out": splits.held_out}
         told = {name: scored(cell.subject.task, trainer, part, rows(part)) for name, part in targets.items()}
         evaluate_s = time.perf_counter() - started
+        after = _recalled(cell, source, words, prepared.model)
     return {
         "splits": told,
         **course(trainer),
@@ -80,9 +86,28 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int, watch: 
         "adapter_bytes": prepared.adapter_bytes,
         "convert_s": convert_s,
         "evaluate_s": evaluate_s,
+        "forgetting": _forgetting(before, after),
         "threads": threads,
         "processes": processes(),
     }
+
+
+def _recalled(cell: Cell, source: ModelSource, words: Tokenizer, model: nn.Module) -> dict[str, Any] | None:
+    """What the pretrained head still makes of other text on the model's body; None where it is not asked.
+
+    The head lives no longer than that: it is no part of the run's peak memory.
+    """
+    if cell.forgetting is None:
+        return None
+    texts = cell.forgetting.read(cell.subject.task, cell.subject.data_dir)
+    asked = MaskedText(source, words, texts, max_length=cell.protocol.max_length)
+    return {"masked": asked.masked, "losses": asked.losses(model)}
+
+
+def _forgetting(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if before is None or after is None:
+        return None
+    return {"masked": before["masked"], "before": before["losses"], "after": after["losses"]}
 
 
 def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:

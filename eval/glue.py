@@ -75,8 +75,7 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     desk, study = desk_of(args, PROG, argv, start), study_of(args)
     if args.dry_run:
         return _dry_run(study, desk, as_json=args.json)
-    if not study.random_weights:
-        study.source.build()  # weights that cannot be read are the user's to know, before anything long is run
+    study.check_weights()
     started = datetime.now(UTC)
     extra: list[Record] = []
     if study.budget == "time":

@@ -50,7 +50,8 @@ def _table(title: str, reference: str, rows: Sequence[Mapping[str, Any]]) -> Tab
     names = ["lr", *(_SHORT[name] for name in metrics)]
     names += ["mean"] if len(metrics) > 1 else []
     names += [f"difference to {reference}", "p (Holm)", "lower bound", "could see", "trainable", "updated", "adapter"]
-    for name in (*names, "peak", "steps", "training", "trials"):
+    forgetting = ["forgetting"] if any(row["forgetting"] is not None for row in rows) else []
+    for name in (*names, "peak", "steps", "training", "trials", *forgetting):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(*(Text(cell) for cell in _cells(row, metrics)))
@@ -69,7 +70,7 @@ def _cells(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
     counts = [count(row["trainable_parameters"]), count(row["updated_parameters"]), kept]
     steps = "n/a" if not row["steps"] else f"{round(fmean(row['steps'])):,}"
     tried = f"{row['trials']}: {row['trials_s']:,.0f} s" if row["trials"] else "0"
-    return [row["method"], rate, *scores, *_difference(row), *counts, peak, steps, spent, tried]
+    return [row["method"], rate, *scores, *_difference(row), *counts, peak, steps, spent, tried, *_forgotten(row)]
 
 
 def _difference(row: Mapping[str, Any]) -> list[str]:
@@ -83,6 +84,14 @@ def _difference(row: Mapping[str, Any]) -> list[str]:
     )
     seen = "n/a" if told["detectable"] is None else points(told["detectable"])
     return [f"{mark}{_signed(told['mean'], '')} {interval}", f"{told['p_holm']:.2g}", bound, seen]
+
+
+def _forgotten(row: Mapping[str, Any]) -> list[str]:
+    told = row["forgetting"]
+    if told is None:
+        return []
+    low, high = ("inf" if end is None else f"{end:+.3f}" for end in (told["low"], told["high"]))
+    return [f"{told['mean']:+.3f} [{'-' if told['low'] is None else ''}{low}, {high}]"]
 
 
 def spread(told: Mapping[str, Any]) -> str:
@@ -127,6 +136,12 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     told.append(
         "trials: how many chose lr, and their seconds of training. adapter: of the tuned linears, without head."
     )
+    if any(row["forgetting"] is not None for row in rows):
+        told.append(
+            "forgetting: rise of the masked-language-model loss on other text, nats a masked token, from "
+            f"{next(row['forgetting']['before'] for row in rows if row['forgetting']):.3f} before; 95% CI over other "
+            "texts and seeds."
+        )
     if result["budget"] is not None:
         told.append(_BUDGETS[result["budget"]])
     told += [

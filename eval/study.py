@@ -15,6 +15,7 @@ from bench.record import Record, Status
 from bench.request import DTYPES
 from eval.budget import equal_rank, kept_entries
 from eval.cell import Cell, ScoredOn, Subject
+from eval.forgetting import OtherText, masked_language_model
 from eval.protocol import PAPER_SETTINGS, Protocol
 from eval.tasks import TASKS
 from sparsegrad import SparseGradError
@@ -61,6 +62,8 @@ class Study:
     """Of non-inferiority, in points: hundredths of the metric."""
     device: str
     dtype: str
+    forgetting: bool = False
+    forgetting_text: Path | None = None
     allowed: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(task, method) -> updates, where a budget of time decides (`eval.pilot`); else the protocol does."""
 
@@ -93,8 +96,17 @@ class Study:
             raise BadRequest("--budget time chooses each method's steps: give --steps N, and no --epochs or --tune")
         if not self.margin >= 0:
             raise BadRequest(f"--margin {self.margin} is no distance; give points, 0 or more")
+        if self.forgetting_text is not None and not self.forgetting:
+            raise BadRequest(f"--forgetting-text {self.forgetting_text} has no use alone; add --forgetting")
         if self.dtype not in DTYPES:
             raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
+
+    def check_weights(self) -> None:
+        """BadRequest for weights that cannot be read, or lack what is asked of them, before anything long is run."""
+        if not self.random_weights:
+            self.source.build()
+        if self.forgetting:
+            masked_language_model(self.source)
 
     def _has_core(self) -> bool:
         return self.budget == "bytes" or any(METHODS[name].fixed for name in self.methods)
@@ -191,7 +203,19 @@ class Study:
             scored_on=scored_on,
             device=self.device,
             dtype=self.dtype,
+            forgetting=self._other_text(task) if scored_on == "reported" else None,
         )
+
+    def _other_text(self, task: str) -> OtherText | None:
+        if not self.forgetting:
+            return None
+        if task not in self._other_texts:
+            self._other_texts[task] = OtherText.of(task, self.data_dir, self.forgetting_text)
+        return self._other_texts[task]
+
+    @cached_property
+    def _other_texts(self) -> dict[str, OtherText]:
+        return {}
 
     def trials(self, task: str, method: str) -> list[Cell]:
         """A run a rate, as many for every method; none where there is nothing to choose, or Optuna chooses."""
@@ -207,7 +231,8 @@ class Study:
         """
         like = chosen or self.cell(task, method, seed=self.seed, lr=self.rates(task)[0])
         seeds = range(self.seed, self.seed + self.seeds)
-        return [replace(like, subject=self._subject(task, seed), scored_on="reported") for seed in seeds]
+        told = {"scored_on": "reported", "forgetting": self._other_text(task)}
+        return [replace(like, subject=self._subject(task, seed), **told) for seed in seeds]  # type: ignore[arg-type]
 
     def summary(self, *, kept: str | None = None) -> str:
         """One line on how every method is trained; ``kept`` in place of what is kept and ranked."""
@@ -222,7 +247,8 @@ class Study:
     def config(self) -> dict[str, Any]:
         """JSON types, for the record."""
         told = asdict(self)
-        told["data_dir"] = None if self.data_dir is None else str(self.data_dir)
+        for name in ("data_dir", "forgetting_text"):
+            told[name] = None if told[name] is None else str(told[name])
         told.pop("device")
         told["allowed"] = {f"{task} {method}": steps for (task, method), steps in self.allowed.items()}
         return {**told, "ranks": self.ranks}

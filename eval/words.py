@@ -60,6 +60,11 @@ def add_budget_words(group: argparse._ArgumentGroup) -> None:
                        "support (default: %(default)s)")  # fmt: skip
     group.add_argument("--trainable", choices=("mlp", "all"), default="mlp", help="mlp: MLP linears and classification "
                        "head; all: everything else trains too, dense (the paper) (default: %(default)s)")  # fmt: skip
+    group.add_argument("--forgetting", action="store_true", help="also ask the pretrained masked-language-model head "
+                       "for masked tokens of other text, before and after, and tell how much worse it gets (default: "
+                       "not asked)")  # fmt: skip
+    group.add_argument("--forgetting-text", type=Path, metavar="FILE", help="that text, one a line, the first 256 "
+                       "(default: other GLUE tasks' sentences)")  # fmt: skip
     group.add_argument("--calibration-steps", type=int, default=30, metavar="N", help="batches that bases are made "
                        "from (default: %(default)s, the paper's)")  # fmt: skip
 
@@ -122,6 +127,8 @@ def study_of(args: argparse.Namespace) -> Study:
         margin=args.margin,
         device=resolve_device(args.device),
         dtype=args.dtype,
+        forgetting=args.forgetting,
+        forgetting_text=args.forgetting_text,
     )
 
 

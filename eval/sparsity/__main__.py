@@ -82,8 +82,7 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
             json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {state}" for name, state in told.items())
         )
         return DONE
-    if not study.random_weights:
-        study.source.build()  # weights that cannot be read are the user's to know, before anything long is run
+    study.check_weights()
     started = datetime.now(UTC)
     finished = see_through(list(entries), desk, args.storage or str(args.out / "tuning.journal"), quiet=args.quiet)
     everything, failed = failures(finished)
