@@ -48,8 +48,12 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     if args.dry_run:
         return _dry_run(plan, desk, as_json=args.json)
     plan.check()
-    if args.ray is None:
-        return _work(args, argv, plan, desk)
+    started = datetime.now(UTC)
+    told = _ran(args, plan, desk) if args.ray is None else _ran_by_ray(args, plan, desk)
+    return _tell(args, argv, told, started)
+
+
+def _ran_by_ray(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, tuple[str, Record]]:
     needs = _needs(args, desk.threads)
     cluster = Cluster(
         store=desk.store,
@@ -60,7 +64,7 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
         needs=needs,
     )
     with joined(args.ray, cells=desk.workers, needs=needs):
-        return _work(args, argv, plan, cluster)
+        return _ran(args, plan, cluster)
 
 
 def _device(args: argparse.Namespace) -> str:
@@ -79,9 +83,9 @@ def _needs(args: argparse.Namespace, threads: int) -> Needs:
     return Needs(cpus=cpus, gpus=gpus, memory_bytes=memory, retries=args.retries)
 
 
-def _work(args: argparse.Namespace, argv: Sequence[str], plan: Plan, desk: Desk) -> int:
-    started = datetime.now(UTC)
-    told = _only(args, plan, desk) if args.only else _all(args, plan, desk)
+def _tell(
+    args: argparse.Namespace, argv: Sequence[str], told: Mapping[str, tuple[str, Record]], started: datetime
+) -> int:
     failed = [key for key, (_, record) in told.items() if record.status is not Status.OK]
     if not failed and max(record.ended for _, record in told.values()) < started.isoformat():
         say(f"{PROG}: nothing left to do, all {len(told)} cells have records", quiet=args.quiet)
@@ -93,7 +97,10 @@ def _work(args: argparse.Namespace, argv: Sequence[str], plan: Plan, desk: Desk)
     return FAILED if failed else DONE
 
 
-def _all(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, tuple[str, Record]]:
+def _ran(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, tuple[str, Record]]:
+    """Key -> name and record."""
+    if args.only:
+        return _only(args, plan, desk)
     storage = args.storage or str(args.out / "tuning.journal")
     return listed(plan, see_through(plan.entries, desk, storage, quiet=args.quiet))
 

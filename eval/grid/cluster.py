@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -79,10 +80,11 @@ def joined(address: str, *, cells: int, needs: Needs) -> Iterator[None]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise BadRequest(f"--ray {address}: {first}; give local, or the address of a cluster (ray start)") from None
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with redirect_stdout(sys.stderr):  # where Ray tells of lost workers, to its last breath; stdout is the result's
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +106,7 @@ class Cluster(Desk):
     def record(self, cell: Job, watch: Watch | None = None) -> Record:
         """The cell's record: the one there is, or one that a worker has written.
 
-        A cell whose worker is lost time and again is recorded as failed. BadRequest where a worker has other code,
+        A cell whose worker is lost time and again is recorded as interrupted. BadRequest where a worker has other code,
         data or libraries than this machine: its record would be found by nobody.
         """
         import ray
@@ -121,7 +123,8 @@ class Cluster(Desk):
         except ray.exceptions.OutOfMemoryError as error:
             return self._lost(cell, watch, started, str(error), Status.OOM)
         except ray.exceptions.RayError as error:
-            return self._lost(cell, watch, started, f"{type(error).__name__}: the worker was lost")
+            lost = f"{type(error).__name__}: the worker was lost"
+            return self._lost(cell, watch, started, lost, Status.INTERRUPTED)
         if isinstance(answer, str):
             raise BadRequest(answer)
         return answer

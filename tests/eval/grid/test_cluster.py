@@ -53,9 +53,9 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def workers(driver: Popen[str]) -> list[psutil.Process]:
-    """Ray's processes that run a cell: each has a process of its own for it."""
+    """Ray's processes that run a cell, which they are named after; each has a process of its own for it."""
     below = psutil.Process(driver.pid).children(recursive=True)
-    return [process for process in below if any(word.startswith("ray::") for word in process.cmdline()[:1])]
+    return [process for process in below if any(word.startswith("ray::stsb") for word in process.cmdline()[:1])]
 
 
 @contextmanager
