@@ -39,6 +39,15 @@ def test_rows_stay_zero_and_columns_do_not() -> None:
     assert read.padding_that_is_zero_share == 1
 
 
+def test_it_is_v_that_turns_the_columns_and_not_its_transpose() -> None:
+    """Of V's first column two entries are not zero, of its first row all three."""
+    c = s = 0.5**0.5
+    v = torch.tensor([[c, s * c, s * s], [-s, c * c, c * s], [0, -s, c]], dtype=torch.float64)
+    torch.testing.assert_close(v @ v.T, torch.eye(3, dtype=torch.float64))
+    g = torch.tensor([[1.0, 0, 0]], dtype=torch.float64)
+    assert stripes(g, Rotation(None, v), None).rotated_zero_column_share == pytest.approx(1 / 3)
+
+
 def test_what_cannot_be_told_is_none() -> None:
     g = planted()
     assert stripes(g, Rotation(), None).padding_share is None
