@@ -41,7 +41,7 @@ class Subject:
         """The model; BadRequest where it cannot be had."""
         labels = TASKS[self.task].labels
         if self.model == ENCODER:
-            return small_encoder(labels=labels, dropout=self.dropout, seed=self.seed)
+            return small_encoder(labels=labels, dropout=self.dropout)
         return resolve_model(
             self.model, random_weights=self.random_weights, labels=labels, dropout=self.dropout, seed=self.seed
         )

@@ -32,8 +32,8 @@ from eval.words import add_budget_words, add_protocol_words, add_text_words, des
 PROG = "eval.sparsity"
 KIND = "sparsity_quality"
 _METHOD = "sparsegrad-planned"
-# Of the generated task, where nothing else is asked: with the small encoder two minutes on two cores.
-_SYNTHETIC_STEPS, _SYNTHETIC_RATE = 200, 3e-3
+# Of the generated task, where nothing else is asked: with the small encoder some minutes on two cores.
+_SYNTHETIC_STEPS, _SYNTHETIC_RATE = 300, 3e-3
 _NOT_OF_THE_PAPER = "The synthetic task is of the project's own making: nothing here is a verdict on the paper."
 
 
