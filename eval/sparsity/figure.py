@@ -53,6 +53,10 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             low, high = ([100 * (dense + d[end]) for _, d in known] for end in ("low", "high"))
             axes.fill_between([p for p, _ in known], low, high, color=colour, alpha=0.18, linewidth=0)
     axes.set_xscale("log")
+    # The levels themselves: a log scale's own ticks are written as mathematics, which the style does not parse.
+    shares = sorted({100 * row["share"] for row in rows if row["kept"] != DENSE})
+    axes.set_xticks(shares, [f"{share:.2g}" for share in shares], fontsize=7)
+    axes.minorticks_off()
     axes.set_xlabel("entries kept a step, % of each layer's gradient")
     axes.set_ylabel("score, points")
     axes.legend(fontsize=7, frameon=False)
