@@ -12,6 +12,7 @@ import numpy as np
 from bench.paired import PairedDifference, holm, mcnemar, paired_difference, swap_test
 from bench.record import Record, Status
 from bench.stats import detectable_shift
+from eval.chance import over_constant
 from eval.forgetting import forgotten
 from eval.metrics import TASK_METRICS, headline
 from eval.tasks import TASKS
@@ -72,6 +73,7 @@ def _row(
     failed = [record for record in records if record.status is not Status.OK]
     parts = [record.result["splits"][split] for record in good]
     pairs = [] if reference is None else _pairs(records, reference)
+    learned = over_constant(task, parts)
     return {
         "task": task,
         "split": split,
@@ -81,6 +83,7 @@ def _row(
         "seeds": [record.seed for record in good],
         "metrics": {name: over_seeds([part["scores"][name] for part in parts]) for name in TASK_METRICS[task]},
         "headline": over_seeds([part["headline"] for part in parts]),
+        "over_constant": None if learned is None else difference_json(learned),
         "difference": _difference(task, split, pairs, margin) if pairs else None,
         "verdict": None,
         "lr": records[0].config["lr"],

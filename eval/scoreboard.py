@@ -122,6 +122,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             "lower bound: one-sided 95%; above minus the margin the method is not inferior to the reference.",
             "could see: the smallest true difference that is told from a tie four times out of five, so corrected.",
         ]
+    idle = [row for row in rows if row["over_constant"] is not None and (row["over_constant"]["low"] or 0) <= 0]
+    if idle and seeds > 1:
+        names = ", ".join(dict.fromkeys(f"{row['method']} on {_named(row['task'], row['split'])}" for row in idle))
+        told.append(f"Not above one answer given to all, so that a tie with them says nothing: {names}.")
     if seeds == 1:
         told.append("One seed tells nothing of other seeds: intervals are infinite; give --seeds 3 or more.")
     if result["trials_each"]:

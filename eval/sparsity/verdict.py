@@ -15,30 +15,38 @@ Row = Mapping[str, Any]
 def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One verdict a task, split and method, JSON types, from the rows of a sweep.
 
-    found: "loss", "no loss" or None (no verdict). from_kept: the level from which on no loss is found, None where the
-    highest tried loses. loss_at, loss: the highest level that is worse than dense, and its difference. could_see: the
-    smallest loss, as a share, that the levels called ties would have shown four times out of five; None where some
-    level could have shown none. ties_below: levels below loss_at that are ties. missing: levels without a comparison.
+    found: "loss", "no loss" or None (no verdict: no pairs, or dense itself is not above a constant answer, and there is no
+    quality to lose). from_kept: the level from which on no loss is found, None where the highest tried loses. loss_at,
+    loss: the highest level that is worse than dense, and its difference. could_see: the smallest loss, as a share, that
+    the levels called ties would have shown four times out of five; None where some level could have shown none.
+    ties_below: levels below loss_at that are ties. missing: levels without a comparison.
     sentence: the same for people.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
+    dense = {(row["task"], row["split"]): row["over_constant"] for row in rows if row["kept"] == DENSE}
     for row in rows:
         if row["kept"] != DENSE:
             groups.setdefault((row["task"], row["split"], row["base_method"]), []).append(row)
     return [
-        {"task": task, "split": split, "method": method, **_verdict(sorted(lines, key=lambda row: row["entries"]))}
+        {
+            "task": task,
+            "split": split,
+            "method": method,
+            **_verdict(sorted(lines, key=lambda row: row["entries"]), dense.get((task, split))),
+        }
         for (task, split, method), lines in groups.items()
     ]
 
 
-def _verdict(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of one method's rows, from few entries to many."""
+def _verdict(rows: Sequence[Row], learned: Row | None) -> dict[str, Any]:
+    """Of one method's rows, from few entries to many; `learned`: dense over a constant answer."""
     told = [row for row in rows if row["difference"] is not None and row["difference"]["low"] is not None]
     losses = [row for row in told if row["verdict"] == "worse"]
     onset = losses[-1] if losses else None
     above = told if onset is None else told[told.index(onset) + 1 :]
     below = [] if onset is None else [row for row in told[: told.index(onset)] if row["verdict"] != "worse"]
-    found = None if not told else "no loss" if onset is None else "loss"
+    nothing = learned is not None and learned["low"] is not None and learned["low"] <= 0
+    found = None if not told or nothing else "no loss" if onset is None else "loss"
     made = {
         "found": found,
         "from_kept": above[0]["kept"] if above else None,
@@ -48,6 +56,13 @@ def _verdict(rows: Sequence[Row]) -> dict[str, Any]:
         "ties_below": [row["kept"] for row in below],
         "missing": [row["kept"] for row in rows if row not in told],
     }
+    if nothing:
+        assert learned is not None
+        ends = f"{100 * learned['mean']:+.1f} points [{100 * learned['low']:+.1f}, {100 * learned['high']:+.1f}]"
+        why = (
+            f"no verdict: dense itself is not above one answer given to all ({ends}): train longer, or at other rates."
+        )
+        return {**made, "sentence": why}
     return {**made, "sentence": _sentence(made, rows)}
 
 

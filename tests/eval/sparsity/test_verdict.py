@@ -135,3 +135,13 @@ def test_without_runs_there_is_no_verdict() -> None:
     assert verdict(failed)["found"] is None and "no level ran beside dense" in verdict(failed)["sentence"]
     one = verdict(planted({"1%": 0.2}, seeds=1))
     assert one["found"] is None and "give --seeds 3 or more" in one["sentence"]
+
+
+def test_where_dense_has_learned_nothing_there_is_no_verdict() -> None:
+    """Every level a tie with dense, and all of them guesses."""
+    draw = np.random.default_rng(5)
+    sweep = {
+        level: [record(level, seed, draw.random(len(LABELS)) < 0.5) for seed in range(3)] for level in ("1%", "dense")
+    }
+    told = verdict(sweep)
+    assert told["found"] is None and "dense itself is not above one answer given to all" in told["sentence"]
