@@ -15,11 +15,11 @@ Row = Mapping[str, Any]
 def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One verdict a task, split and method, JSON types, from the rows of a sweep.
 
-    found: "loss", "no loss" or None (no verdict: no pairs, or dense itself is not above a constant answer, and there is no
-    quality to lose). from_kept: the level from which on no loss is found, None where the highest tried loses. loss_at,
-    loss: the highest level that is worse than dense, and its difference. could_see: the smallest loss, as a share, that
-    the levels called ties would have shown four times out of five; None where some level could have shown none.
-    ties_below: levels below loss_at that are ties. missing: levels without a comparison.
+    found: "loss", "no loss" or None: no pairs, or dense itself is not above a constant answer: no quality to lose.
+    from_kept: the level from which on no loss is found, None where the highest tried loses. loss_at, loss: the highest
+    level that is worse than dense, and its difference. could_see: the smallest loss, as a share, that the levels called
+    ties would have shown four times out of five; None where some level could have shown none. ties_below: levels below
+    loss_at that are ties. missing: levels without a comparison.
     sentence: the same for people.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
