@@ -40,7 +40,8 @@ def collate(encodings: Sequence[Encoding], labels: Tensor | None, *, pad_id: int
     batch = {"input_ids": ids_BT, "attention_mask": mask_BT}
     if typed:
         batch["token_type_ids"] = types_BT
-    batch["labels"] = ids_BT.masked_fill(mask_BT == 0, _IGNORED) if labels is None else labels
+    # A copy: as a view it would keep the labels of every batch alive, and be counted as that.
+    batch["labels"] = ids_BT.masked_fill(mask_BT == 0, _IGNORED) if labels is None else labels.clone()
     return batch
 
 

@@ -121,3 +121,10 @@ def test_fingerprints_see_what_they_should(tiny: Callable[[str], Path], texts: P
     changed = make(model=str(folder))
     assert changed.model_fingerprint != base.model_fingerprint
     assert changed.data_fingerprint == base.data_fingerprint
+
+
+def test_a_batch_holds_nothing_but_itself() -> None:
+    """As views of all labels, those of one batch would count in a peak as those of every batch."""
+    workload = make(model="minilm-l6", random_weights=True, batches=8)
+    for tensor in workload.batches[0].values():
+        assert tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
