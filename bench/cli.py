@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from bench.errors import BadRequest
-from bench.fresh import flush_denormals
+from bench.fresh import failure, flush_denormals
 from bench.lengths import DEFAULT_LENGTHS, LengthLaw
+from bench.record import Status
 from bench.request import DTYPES, Request, parse_kept, resolve_device
 from sparsegrad import SparseGradError
 from sparsegrad.methods import METHODS
@@ -177,5 +178,11 @@ def run(main: Callable[[Sequence[str]], int], prog: str) -> NoReturn:
         code = DONE
     except OSError as error:  # a full disk, a folder taken away
         say(f"{prog}: {error}")
+        code = FAILED
+    except (MemoryError, RuntimeError) as error:  # torch says of a CPU without memory that it is a RuntimeError
+        outcome = failure(error)
+        if outcome.status is not Status.OOM:
+            raise
+        say(f"{prog}: out of memory before anything was measured or between two cells: {outcome.reason}")
         code = FAILED
     sys.exit(code)

@@ -52,6 +52,13 @@ def test_the_exit_code_is_mains(code: int, monkeypatch: pytest.MonkeyPatch) -> N
         (BadRequest("--kept 0: give more"), 2, "bench.test: --kept 0: give more\n"),
         (SparseGradError("no MLP linears found"), 2, "bench.test: no MLP linears found\n"),
         (KeyboardInterrupt(), 130, "bench.test: interrupted; the same command goes on where it stopped\n"),
+        (OSError(28, "No space left on device"), 1, "bench.test: [Errno 28] No space left on device\n"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.\nmore"),
+            1,
+            "bench.test: out of memory before anything was measured or between two cells: RuntimeError: "
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.\n",
+        ),
     ],
 )
 def test_how_a_command_ends(error: BaseException, code: int, text: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -61,9 +68,10 @@ def test_how_a_command_ends(error: BaseException, code: int, text: str, capfd: p
     assert capfd.readouterr() == ("", text)
 
 
-def test_our_own_mistakes_keep_their_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        run(raising(ZeroDivisionError()), "bench.test")
+@pytest.mark.parametrize("mistake", [ZeroDivisionError, RuntimeError])
+def test_our_own_mistakes_keep_their_traceback(mistake: type[Exception]) -> None:
+    with pytest.raises(mistake):
+        run(raising(mistake()), "bench.test")
 
 
 def test_a_pipe_that_closes_is_no_error() -> None:
