@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
-__all__ = ["COLOURS", "HATCHES", "figure_bytes", "house_style"]
+__all__ = ["COLOURS", "HATCHES", "figure_bytes", "house_style", "write_figure"]
 
 # Okabe and Ito, Color Universal Design (2008), without yellow, which vanishes on white.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000")
@@ -45,3 +48,13 @@ def figure_bytes(figure: Any, kind: str) -> bytes:
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
     figure.savefig(drawn, format=kind, bbox_inches="tight", metadata=metadata)
     return drawn.getvalue()
+
+
+def write_figure(path: Path, content: bytes) -> None:
+    """Whole or not at all, as records are: what is cut short by a kill or a full disk is no figure to a rerun."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

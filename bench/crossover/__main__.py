@@ -21,6 +21,7 @@ from bench.drift import add_drift_words
 from bench.effort import about, seconds
 from bench.environment import rerun_command
 from bench.errors import BadRequest
+from bench.plotting import write_figure
 from bench.record import Record, Status
 from bench.request import resolve_device
 from bench.store import Store
@@ -45,7 +46,8 @@ def parser() -> Parser:
     group.add_argument("--shapes", nargs="+", default=["1536x384", "384x1536"], metavar="OUTxIN", help="layers "
                        "(default: 1536x384 384x1536, those of minilm-l6)")  # fmt: skip
     group.add_argument("--active", nargs="+", default=["0.1", "0.3", "1"], metavar="S", help="shares of the rows of "
-                       "dL/dy that are not zero, 0.25 or 25%% (default: 0.1 0.3 1)")  # fmt: skip
+                       "dL/dy that are not zero, 0.25 or 25%%, to whole rows of a sequence of 128 (default: 0.1 0.3 "
+                       "1)")  # fmt: skip
     group.add_argument("--kept-list", nargs="+", default=["1%", "10%", "dense"], metavar="K", help="entries kept a "
                        "step: counts (22000, 22k), shares (0.01, 1%%) or dense, every entry (default: 1%% 10%% "
                        "dense)")  # fmt: skip
@@ -75,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     common = {name: getattr(args, name) for name in ("tokens", "decay", "dtype", "seed", "rounds", "steps", "warmup")}
     cells = grid(args.shapes, args.active, args.kept_list, device=device, **common)
     desk = CrossoverDesk(
-        store=Store.open(args.out),
+        store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing
         device=device,
         command=rerun_command(PROG, argv),
         drift=args.drift,
@@ -110,7 +112,7 @@ def _draw(out: Path, records: Sequence[Record]) -> list[str]:
     if not all(path.is_file() for path in paths.values()):
         (out / "figures").mkdir(parents=True, exist_ok=True)
         for kind, drawn in heat_map(records).items():
-            paths[kind].write_bytes(drawn)
+            write_figure(paths[kind], drawn)
     return [str(path) for path in paths.values()]
 
 

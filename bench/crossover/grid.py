@@ -48,8 +48,8 @@ class Cell:
 
     @property
     def active_rows(self) -> int:
-        """Of each sequence, one at least."""
-        return max(1, round(self.active * SEQUENCE))
+        """Of each sequence."""
+        return round(self.active * SEQUENCE)
 
     def config(self) -> dict[str, Any]:
         """JSON types, for a record."""
@@ -103,4 +103,6 @@ def _share(text: str) -> float:
         share = float("nan")
     if not 0 < share <= 1:
         raise BadRequest(f"--active {text!r} is no share of the rows; give one above 0 and up to 1, or 25%")
+    if round(share * SEQUENCE) < 1:
+        raise BadRequest(f"--active {text!r} is less than a row of {SEQUENCE}; give {1 / SEQUENCE:.4f} or more")
     return share

@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     request = request_of(args)
     workload = request.workload()
     desk = Desk(
-        store=Store.open(args.out),
+        store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing
         request=request,
         workload=workload,
         command=rerun_command(PROG, argv),

@@ -41,7 +41,10 @@ def levels(desk: Desk, words: Sequence[str]) -> list[Level]:
             continue
         for word in _distinct(words):
             request = replace(desk.request, kept=parse_kept(word))
-            check_kept(request, outline, desk.workload)
+            try:
+                check_kept(request, outline, desk.workload)
+            except BadRequest as error:
+                raise BadRequest(f"--kept-list {word}: {error}") from None
             rows.append(
                 Level(name=f"{method.name} {word}", method=method, desk=replace(desk, request=request), kept=word)
             )

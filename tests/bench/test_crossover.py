@@ -117,7 +117,7 @@ def test_a_dry_run_measures_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
     assert main(words(tmp_path / "out", "--dry-run")) == 0
     lines = capfd.readouterr().out.splitlines()
     assert len(lines) == 5 and lines[0] == "16x8, 25% of rows active, 5 entries kept: to be measured"
-    assert lines[-1].startswith("time: about ") and not files(tmp_path / "out")
+    assert lines[-1].startswith("time: about ") and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,7 @@ def test_a_dry_run_measures_nothing(tmp_path: Path, capfd: pytest.CaptureFixture
         ("--active 0", "--active '0' is no share"),
         ("--active 101%", "--active '101%'"),
         ("--active nan", "--active 'nan'"),
+        ("--active 0.1%", "--active '0.1%' is less than a row of 128; give 0.0078 or more"),
         ("--kept-list 129", "--kept-list 129: .*a 16x8 layer, which has 128: give 1 to 128"),
         ("--kept-list some", "--kept 'some'"),
         ("--tokens 100", "--tokens 100 is no multiple of 128"),
@@ -158,3 +159,17 @@ def test_the_heat_map_is_the_same_file_each_time(tmp_path: Path) -> None:
     assert first == second and first["png"].startswith(b"\x89PNG")
     text = "".join(ElementTree.fromstring(first["svg"]).itertext())
     assert "nan" not in text.lower()
+
+
+def test_a_figure_cut_short_is_none_to_the_rerun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(path: Path, content: bytes) -> int:
+        path.write_text("cut short")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            main(words(tmp_path / "out", "--quiet"))
+    assert not list((tmp_path / "out" / "figures").iterdir())
+    assert main(words(tmp_path / "out", "--quiet")) == 0
+    assert all(path.stat().st_size > 1000 for path in (tmp_path / "out" / "figures").iterdir())

@@ -128,9 +128,10 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
     ("line", "message"),
     [
         ("--methods lora", "--methods lora keeps no entries of a gradient; give any of meprop sparsegrad-regular"),
-        ("--kept-list 1% 513", "--kept 513: .*give 1 to 512"),
+        ("--kept-list 1% 513", "--kept-list 513: .*give 1 to 512"),
         ("--kept-list many", "--kept 'many': give a count such as 22000"),
-        ("--kept-list 1% 0", "--kept 0: .*give 1 to 512"),
+        ("--kept-list 1% 0", "--kept-list 0: .*give 1 to 512"),
+        ("--kept-list 200%", "--kept-list 200%: .*not a share"),
         ("--rounds 0", "--rounds 0 is too small"),
         ("--kept 22k", "unrecognized arguments: --kept"),
     ],
@@ -148,7 +149,7 @@ def test_a_dry_run_tells_every_cell_and_measures_none(
     assert main(asked(speed_model, tmp_path / "out", "--dry-run", "--json")) == 0
     plan = strict(capfd.readouterr().out)
     # full and frozen, three levels with energy, one calibration that they share, the rounds, the time.
-    assert len(plan) == 2 + 3 * 2 + 1 + 1 + 1 and not files(tmp_path / "out")
+    assert len(plan) == 2 + 3 * 2 + 1 + 1 + 1 and not list(tmp_path.iterdir())
     assert plan["time"].startswith("about ") and plan["energy kept by sparsegrad-planned dense"] == "to be measured"
 
 
