@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.capacity.budget import parse_budget
-from bench.capacity.cells import Search, capacity, longest
+from bench.capacity.cells import NOT_ASKED, Search, capacity, longest
 from bench.capacity.probe import LEAST_LENGTH, full_rows
 from bench.cells import Desk
 from bench.cli import (
@@ -210,8 +210,11 @@ def _print(args: argparse.Namespace, request: Request, search: Search, records: 
         note = "measured: CUDA's allocator, each size in a fresh process, out of memory as the answer"
     console.print(Text(f"peak: {note}. Calibration is not part of it (bench.speed tells its peak)."), soft_wrap=True)
     for name, record in records.items():
+        untimed = record.result.get("not_timed")
         if record.status is not Status.OK:
             console.print(Text(f"{name}: {record.status}: {record.reason}"), soft_wrap=True)
+        elif record.result["size"] is not None and untimed not in (None, NOT_ASKED):
+            console.print(Text(f"{name}: not timed: {untimed}"), soft_wrap=True)
     console.print(Text(f"records: {args.out}"), soft_wrap=True)
 
 
@@ -222,11 +225,11 @@ def _table(title: str, search: Search, records: Mapping[str, Record]) -> Table:
     full = records[BASELINE].result.get("size")
     for name, record in records.items():
         read = record.result
-        if record.status is not Status.OK:
+        if "size" not in read:
             table.add_row(Text(name), Text(str(record.status)))
             continue
-        size = read["size"]
-        speed = "n/a" if read["steps_per_s"] is None else rate(read["steps_per_s"])
+        size, untimed = read["size"], "n/a" if record.status is Status.OK else str(record.status)
+        speed = untimed if read["steps_per_s"] is None else rate(read["steps_per_s"])
         told = "none" if size is None else f"{size:,}"
         ratio = "n/a" if size is None or full is None else f"{size / full:.2f}x"
         peak = read["least_misfit_bytes"] if size is None else read["peak_bytes"]

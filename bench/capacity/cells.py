@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -20,11 +20,12 @@ from bench.record import Record, Status
 from bench.workload import Workload
 from sparsegrad.methods import Method
 
-__all__ = ["MOST", "Search", "capacity", "longest"]
+__all__ = ["MOST", "NOT_ASKED", "Search", "capacity", "longest"]
 
 Find = Literal["batch", "length"]
 # Where a search ends that no budget ends.
 MOST = 65_536
+NOT_ASKED = "not asked for: --time"
 # Of no probe's peak: what is looked for, and what the text would be.
 _NOT_OF_PROBE = ("methods", "batch_size", "max_length", "lengths", "padding")
 
@@ -98,17 +99,20 @@ def capacity(
         outcome = Outcome(status=error.record.status, reason=error.record.reason)
         return desk.file("capacity", config, started, outcome)
     at = None if found.size is None else probes[found.size].result
-    value = {
+    peak_bytes = None if at is None else at["peak_bytes"]
+    value: dict[str, Any] = {
         "size": found.size,
         "limited_by": end if found.at_limit else "budget",
-        "peak_bytes": None if at is None else at["peak_bytes"],
+        "peak_bytes": peak_bytes,
         "peak_phase": None if at is None else at["peak_phase"],
         "least_misfit_bytes": min((p.peak_bytes for p in found.probes if not p.fits and p.peak_bytes), default=None),
         "instrument": "predicted" if search.predicts else "cuda max_memory_allocated",
         "probes": [{"size": p.size, "fits": p.fits, "peak_bytes": p.peak_bytes} for p in found.probes],
-        **_speed(desk, search, method, bases, found.size, None if at is None else at["peak_bytes"]),
     }
-    return desk.file("capacity", config, started, Outcome(status=Status.OK, value=value))
+    timing = _speed(desk, search, method, bases, found.size, peak_bytes)
+    # What was found stands whether or not its steps could be timed; the rerun finds the probes and times again.
+    why = None if timing.status is Status.OK else f"its steps were not timed: {timing.reason}"
+    return desk.file("capacity", config, started, replace(timing, reason=why, value=value | timing.value))
 
 
 def longest(workload: Workload) -> tuple[int, str]:
@@ -144,19 +148,19 @@ def _probe(desk: Desk, search: Search, method: Method, bases: Path | None, size:
 
 def _speed(
     desk: Desk, search: Search, method: Method, bases: Path | None, size: int | None, peak: int | None
-) -> dict[str, Any]:
-    """Steps a second at the largest size, or None and why not."""
+) -> Outcome:
+    """Steps a second at the largest size, or None and why not; a run that fails keeps its status."""
     nothing: dict[str, Any] = {"steps_per_s": None, "samples_ms": [], "not_timed": None}
     if size is None or peak is None:
-        return {**nothing, "not_timed": "nothing fits"}
+        return Outcome(status=Status.OK, value={**nothing, "not_timed": "nothing fits"})
     if not search.times:
-        return {**nothing, "not_timed": "not asked for: --time"}
+        return Outcome(status=Status.OK, value={**nothing, "not_timed": NOT_ASKED})
     if torch.device(desk.request.device).type == "cpu" and peak > (free := _free_bytes()):
-        return {**nothing, "not_timed": f"{peak:,} bytes needed, {free:,} free on this machine"}
+        why = f"{peak:,} bytes needed, {free:,} free on this machine"
+        return Outcome(status=Status.OK, value={**nothing, "not_timed": why})
     outcome = run_fresh(timed, desk.request, method.name, bases, *search.sizes(size))
-    if outcome.status is not Status.OK:
-        return {**nothing, "not_timed": f"{outcome.status}: {outcome.reason}"}
-    return {**nothing, **outcome.value}
+    told = outcome.value if outcome.status is Status.OK else {"not_timed": f"{outcome.status}: {outcome.reason}"}
+    return Outcome(status=outcome.status, reason=outcome.reason, value=nothing | told)
 
 
 def _free_bytes() -> int:

@@ -133,8 +133,10 @@ def _records(desk: Desk, methods: Sequence[Method], args: argparse.Namespace) ->
     records = {}
     with progress_bar(quiet=args.quiet) as progress:
         task = progress.add_task("starting", total=len(methods))
+        # Bases that only a known peak was measured with need not be made again; a snapshot takes steps of its own.
+        missing = [method for method in methods if _known(desk, method, predict=args.predict) is None or args.snapshot]
         calibrations = (
-            {} if args.predict else desk.calibrations(methods, lambda what: progress.update(task, description=what))
+            {} if args.predict else desk.calibrations(missing, lambda what: progress.update(task, description=what))
         )
         for method in methods:
             progress.update(task, description=method.name)

@@ -123,6 +123,27 @@ def test_running_out_of_memory_is_an_answer_where_memory_is_measured(
     assert told["frozen"]["size"] == 37
 
 
+def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is NaN: the size found stands, the row has its status and reason, and the rerun tries again."""
+    line = [*shape(folder), "--max-length", "16", "--budget", "600KiB", "--time", "--out", str(tmp_path), "--quiet"]
+    with monkeypatch.context() as patched:
+        failed = Outcome(status=Status.ERROR, reason="LossNotFinite: the loss is nan")
+        patched.setattr(bench.capacity.cells, "run_fresh", lambda *_: failed)
+        assert main(line) == 1
+        printed = capsys.readouterr().out
+        assert "full: error: its steps were not timed: LossNotFinite" in printed
+        assert main([*line, "--json"]) == 1
+        told = json.loads(capsys.readouterr().out)["full"]
+        assert told["status"] == "error" and told["size"] > 0 and told["steps_per_s"] is None
+    probes = len(list(tmp_path.glob("capacity_probe/*.json")))
+    assert main([*line, "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["full"]
+    assert again["size"] == told["size"] and again["steps_per_s"] > 0
+    assert len(list(tmp_path.glob("capacity_probe/*.json"))) == probes, "no size is tried twice"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -49,6 +49,15 @@ def test_json_and_table_tell_what_the_records_hold(run: Path, folder: Path, caps
     assert len(list(run.glob("peak/*.json"))) == 3, "nothing was measured twice"
 
 
+def test_a_rerun_makes_no_bases_that_nothing_needs(folder: Path, tmp_path: Path) -> None:
+    """Records may travel without the bases, which are large."""
+    line = [*words(folder, tmp_path, "--quiet"), "--methods", "sparsegrad-sd"]
+    assert main(line) == 0
+    (bases,) = tmp_path.glob("bases/*.safetensors")
+    bases.unlink()
+    assert main(line) == 0 and not bases.exists()
+
+
 def test_layers_are_shown_as_many_as_asked(run: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(words(folder, run, "--quiet", "--layers", "0"))
     assert "bert.encoder" not in capsys.readouterr().out
