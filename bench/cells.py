@@ -86,8 +86,7 @@ class Desk:
             ended=datetime.now(UTC).isoformat(),
             result={**(outcome.value or {}), "workload": self.told},
         )
-        self.store.write(record)
-        return record
+        return self.store.file(record, again=self.fresh)
 
     def cell(self, kind: str, config: dict[str, Any], function: Callable[..., Any], *args: Any) -> Record:
         """The cell's record: the one there is, or a new one of ``function(*args)`` in a fresh process."""

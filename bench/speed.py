@@ -27,6 +27,7 @@ from bench.cli import (
     say,
 )
 from bench.drift import add_drift_words
+from bench.effort import about, calibration_flops, seconds, step_flops
 from bench.entrants import enter, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
@@ -41,6 +42,8 @@ from bench.timing import Contestant, interleave
 from sparsegrad.methods import Method
 
 PROG = "bench.speed"
+# Of a peak, as `bench.cells` takes them.
+_PEAK_STEPS = 4
 
 
 def parser() -> Parser:
@@ -91,7 +94,7 @@ def main(argv: Sequence[str]) -> int:
     }
     record = desk.known("speed", config)
     if args.dry_run:
-        return _dry_run(desk, record, as_json=args.json)
+        return _dry_run(desk, record, args)
     if record is not None:
         say(f"{PROG}: measured already, {record.started[:16]} UTC; --fresh measures again", quiet=args.quiet)
     else:
@@ -148,23 +151,33 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
     return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
 
 
-def _dry_run(desk: Desk, record: Record | None, *, as_json: bool) -> int:
+def _dry_run(desk: Desk, record: Record | None, args: argparse.Namespace) -> int:
     methods = desk.request.chosen()
     users: dict[Path, list[Method]] = {}
     for method in methods:
         if (path := desk.bases_file(method)) is not None:
             users.setdefault(path, []).append(method)
-    cells = {}
+    cells, spent = {}, 0.0
+    one = step_flops(desk.request, desk.workload)
     for sharing in users.values():
         names = ", ".join(method.name for method in sharing)
         config = desk.calibration_config(sharing[0])
         known = None if config is None else desk.known("calibration", config)
         cells[f"calibration of {names} ({desk.request.calibration_steps} batches)"] = _state(known)
+        spent += 0.0 if known else _seconds(desk, calibration_flops(desk.request, desk.workload), 1)
     for method in methods:
-        cells[f"peak memory of {method.name}"] = _state(desk.known("peak", desk.peak_config(method.name)))
+        known = desk.known("peak", desk.peak_config(method.name))
+        cells[f"peak memory of {method.name}"] = _state(known)
+        spent += 0.0 if known else _seconds(desk, _PEAK_STEPS * one, 1)
     cells[f"speed, {len(methods)} methods and the A/A pair on {desk.workload.name}"] = _state(record)
-    print(json.dumps(cells, indent=2) if as_json else "\n".join(f"{cell}: {state}" for cell, state in cells.items()))
+    steps = (len(methods) + 1) * (args.warmup + args.rounds * args.steps)
+    cells["time"] = about(spent + (0.0 if record else _seconds(desk, steps * one, 0)))
+    print(json.dumps(cells, indent=2) if args.json else "\n".join(f"{cell}: {state}" for cell, state in cells.items()))
     return DONE
+
+
+def _seconds(desk: Desk, flops: float, processes: int) -> float:
+    return seconds(flops, processes=processes, device=desk.request.device)
 
 
 def _state(record: Record | None) -> str:

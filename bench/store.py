@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import itertools
 import os
 import re
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +19,9 @@ from bench.record import Record, Status
 __all__ = ["Store"]
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_]+)-([0-9]+)\.json")
-# What link(2) answers on file systems that have no hard links (exFAT, some network and FUSE mounts).
+# What flock(2) answers where there are no locks; link(2) where there are no hard links (exFAT, some network and FUSE
+# mounts).
+_NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -68,6 +73,30 @@ class Store:
             except (OSError, ValueError) as error:
                 damaged.append((path, str(error)))
         return records, damaged
+
+    def file(self, record: Record, *, again: bool = False) -> Record:
+        """Write the record, or give the ok one that another process has filed under its key meanwhile.
+
+        ``again``: write it all the same. Looking and writing are one step for all processes that share the folder, as
+        far as its file system keeps locks.
+        """
+        with self._turn(record.key):
+            known = None if again or record.status is not Status.OK else self.find(record.kind, record.key)
+            if known is None:
+                self.write(record)
+        return known or record
+
+    @contextmanager
+    def _turn(self, key: str) -> Iterator[None]:
+        locks = self.folder / "locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        with (locks / f"{key}.filing").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            except OSError as error:
+                if error.errno not in _NO_LOCKS:
+                    raise
+            yield
 
     def write(self, record: Record) -> Path:
         """Publish under the next free attempt and return the path once it is on the disk.

@@ -57,7 +57,7 @@ def parser() -> Parser:
                        "dL/dy has size i^-X; at 0.5 the largest 1%% of entries hold about 0.7 of the energy, as "
                        "measured on a pretrained model (default: %(default)s)")  # fmt: skip
     group = made.add_argument_group("measuring")
-    group.add_argument("--rounds", type=int, default=5, metavar="N", help="interleaved rounds (default: %(default)s)")
+    group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
     group.add_argument("--steps", type=int, default=1, metavar="N", help="steps a turn (default: %(default)s)")
     group.add_argument("--warmup", type=int, default=1, metavar="N", help="untimed steps first (default: %(default)s)")
     add_drift_words(group)

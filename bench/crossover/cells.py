@@ -76,8 +76,7 @@ class CrossoverDesk:
             ended=datetime.now(UTC).isoformat(),
             result=outcome.value or {},
         )
-        self.store.write(record)
-        return record
+        return self.store.file(record, again=self.fresh)
 
 
 def settled(outcome: Outcome) -> Outcome:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
 from bench.gradients.curves import cores, drift, energy_curves, histograms, nonzero_shares, spectra, stability
 from bench.gradients.maps import heat_maps, stripe_maps
-from bench.plotting import figure_bytes, house_style
+from bench.plotting import figure_bytes, house_style, write_figure
 from bench.record import Record
 
 __all__ = ["FIGURE_NAMES", "draw", "setting_of"]
@@ -46,7 +44,7 @@ def draw(record: Record, bases: Mapping[str, Record], folder: Path) -> list[Path
             else:
                 figure = _FROM_READINGS[name](style, record.result, setting_of(record))
             for path, kind in zip(paths, _KINDS, strict=True):
-                _write(path, figure_bytes(figure, kind))
+                write_figure(path, figure_bytes(figure, kind))
     return [path for paths in places.values() for path in paths]
 
 
@@ -56,13 +54,3 @@ def setting_of(record: Record) -> str:
     model = f"{Path(config['model']).name} ({'random weights' if config['random_weights'] else 'pretrained'})"
     text = config["task"] or f"synthetic lengths {config['lengths']}"
     return f"{model}, {text}, batch {config['batch_size']} x {config['max_length']}, padding {config['padding']}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, as records are."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from bench.cli import DONE, FAILED, Parser, add_run_words, run, say
+from bench.plotting import write_figure
 from bench.record import Record
 from eval.campaign import Finished, failures, outlook, see_through, tell_trial
 from eval.compare import adjust, charge, compare
@@ -144,9 +144,7 @@ def _draw(folder: Path, record: Record, rows: Sequence[Mapping[str, Any]], title
     paths = []
     for kind, data in drawn(rows, title).items():
         path = folder / f"sparsity-{record.key}.{kind}"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_figure(path, data)
         paths.append(path)
     return paths
 

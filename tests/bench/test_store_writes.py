@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from bench.record import Status
 from bench.store import Store
 from tests.bench.sample import RECORD, child, temporaries
 
@@ -115,3 +116,16 @@ def test_two_processes_on_one_key_lose_nothing(tmp_path):
         (name, seed) for name in ("one", "two") for seed in range(40)
     ]
     assert len(list(tmp_path.glob("speed/00ff-*.json"))) == 80
+
+
+def test_two_processes_that_measured_the_same_cell_leave_one_record(tmp_path):
+    """Both looked before either had filed: the second gives the first's."""
+    first, second = replace(RECORD, seed=1), replace(RECORD, seed=2)
+    filed = [Store(tmp_path).file(record) for record in (first, second)]
+    assert filed == [first, first] and len(list(tmp_path.glob("*/*.json"))) == 1
+
+
+def test_a_failure_is_filed_beside_others_and_afresh_means_afresh(tmp_path):
+    store, failed, again = Store(tmp_path), replace(RECORD, status=Status.ERROR, reason="no"), replace(RECORD, seed=3)
+    assert [store.file(record) for record in (failed, RECORD, failed)] == [failed, RECORD, failed]
+    assert store.file(again, again=True) == again and len(list(tmp_path.glob("*/*.json"))) == 4
