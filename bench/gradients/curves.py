@@ -97,16 +97,15 @@ def histograms(style: Any, result: Row, setting: str) -> Any:
     centres = [(low + high) / 2 for low, high in pairwise(BINS)]
 
     def draw(panel: Any, role: str) -> None:
-        picture = result["pictures"][role]
+        picture = next(one for one in result["pictures"] if one["role"] == role)
         for place, (space, label) in enumerate(((ORIGINAL, "dL/dW"), (ROTATED, "dL/dW~"))):
             if picture[f"histogram_{space}"] is not None:
                 _line(panel, centres, picture[f"histogram_{space}"], place, label)
         panel.set(xlabel="log10 of magnitude / root mean square", ylabel="share of entries", ylim=(0, None))
 
-    step = next(iter(result["pictures"].values()))["step"]
-    linears = ", ".join(picture["linear"] for picture in result["pictures"].values())
-    bins = "magnitudes of entries, two bins a decade, the outer ones open"
-    title = f"{setting}, step {step}\n{bins}; n = 1 gradient a panel:\n{linears}"
+    first = result["pictures"][0]
+    bins = "magnitudes of entries, two bins a decade, the outer ones open; n = 1 gradient a panel"
+    title = f"{setting}, step {first['step']}, block {first['block']}\n{bins}"
     return _by_role(style, result, title, draw)
 
 

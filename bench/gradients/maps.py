@@ -17,37 +17,41 @@ _ZERO = "#ffffff"
 def heat_maps(style: Any, result: Mapping[str, Any], setting: str) -> Any:
     """|dL/dW| in the original and in the rotated space, a row of panels a role."""
     panels = {ORIGINAL: "|dL/dW|", ROTATED: "|dL/dW~|"}
-    return _grid(
-        style, result, setting, kind="dw", panels=panels, axes=("input (basis vector)", "output (basis vector)")
-    )
+    axes = ("input (basis vector)", "output (basis vector)")
+    return _grid(style, result, setting, result["pictures"], kind="dw", panels=panels, axes=axes)
 
 
 def stripe_maps(style: Any, result: Mapping[str, Any], setting: str) -> Any:
-    """|dL/dY| of the batch's first tokens, before and after V."""
+    """|dL/dY| of the batch's first tokens, before and after V, in the first tuned block and in the drawn one."""
     panels = {ORIGINAL: "|dL/dY|", ROTATED: "|dL/dY V^T|"}
-    return _grid(style, result, setting, kind="dy", panels=panels, axes=("output (basis vector)", "token"))
+    axes = ("output (basis vector)", "token")
+    return _grid(style, result, setting, result["stripe_pictures"], kind="dy", panels=panels, axes=axes)
 
 
 def _grid(
-    style: Any, result: Mapping[str, Any], setting: str, *, kind: str, panels: Mapping[str, str], axes: tuple[str, str]
+    style: Any,
+    result: Mapping[str, Any],
+    setting: str,
+    pictures: Sequence[Mapping[str, Any]],
+    *,
+    kind: str,
+    panels: Mapping[str, str],
+    axes: tuple[str, str],
 ) -> Any:
-    pictures = result["pictures"]
     shapes = {linear["name"]: (linear["out"], linear["inner"]) for linear in result["linears"]}
     figure = style.Figure(figsize=(8.2, 3.1 * len(pictures)), layout="constrained")
     cells = figure.subplots(len(pictures), 2, squeeze=False)
-    for row, (role, picture) in zip(cells, pictures.items(), strict=True):
+    for row, picture in zip(cells, pictures, strict=True):
         out, inner = shapes[picture["linear"]]
         for panel, (space, what) in zip(row, panels.items(), strict=True):
             patches = picture[f"{kind}_{space}"]
             extent = (inner, out) if kind == "dw" else (out, len(patches))
             drawn = _map(panel, patches, extent)
-            panel.set(title=f"{role}: {what}", xlabel=axes[0], ylabel=axes[1])
+            panel.set(title=f"block {picture['block']}, {picture['role']}: {what}", xlabel=axes[0], ylabel=axes[1])
             panel.title.set_fontsize(8)
             figure.colorbar(drawn, ax=panel, label="log10 of magnitude / largest")
-    step = next(iter(pictures.values()))["step"]
-    drawn_of = ", ".join(picture["linear"] for picture in pictures.values())
     told = "rotated: shared bases of normalised gradients; largest magnitude of each patch, white: exactly zero"
-    figure.suptitle(f"{setting}, step {step}\n{drawn_of}\n{told}", size=8)
+    figure.suptitle(f"{setting}, step {pictures[0]['step']}\n{told}", size=8)
     return figure
 
 

@@ -91,15 +91,15 @@ def measure_training(request: Request, protocol: Protocol, bases: Mapping[str, P
     fixed, fixed_in_core = _read_supports(supports, request.place())
     reader = Reader(sizes=sizes, spaces=spaces, fixed=fixed, fixed_in_core=fixed_in_core)
     losses = []
+    # Drawn at the last reading; the last block of an encoder alone has nothing but [CLS] in its stripes.
+    blocks = ({protocol.block}, {protocol.block, targets[0].block})
     for step, batch in enumerate(workload.batches, start=1):
         batch, probes = to_device(batch, request.place()), []
         with ExitStack() as watching:
             if step in protocol.readings:
-                drawn = step == protocol.readings[-1]
-                probes.append(Gradients(targets, _reading(reader, step, protocol.block if drawn else None)))
-                watching.enter_context(
-                    Watch(targets, _striping(reader, step, batch, protocol.block if drawn else None))
-                )
+                maps, striped = blocks if step == protocol.readings[-1] else (set(), set())
+                probes.append(Gradients(targets, _reading(reader, step, maps)))
+                watching.enter_context(Watch(targets, _striping(reader, step, batch, striped)))
             elif step + 1 in protocol.readings:
                 probes.append(Gradients(targets, reader.remember))
             losses.append(finite(train_step(prepared, batch, *probes)))
@@ -113,7 +113,8 @@ def measure_training(request: Request, protocol: Protocol, bases: Mapping[str, P
         "summary": summary(reader.rows, dy_rows),
         "rows": reader.rows,
         "dy_rows": dy_rows,
-        "pictures": {role: reader.pictures[role] for role in dict.fromkeys(target.role for target in targets)},
+        "pictures": list(reader.pictures.values()),
+        "stripe_pictures": [reader.stripe_pictures[name] for name in order if name in reader.stripe_pictures],
     }
 
 
@@ -138,13 +139,13 @@ def _read_supports(path: Path, device: torch.device) -> tuple[Supports, Supports
     return found["whole"], found["core"]
 
 
-def _reading(reader: Reader, step: int, block: int | None) -> Any:
-    return lambda target, g_OI: reader.read(step, target, g_OI, drawn=target.block == block)
+def _reading(reader: Reader, step: int, blocks: set[int]) -> Any:
+    return lambda target, g_OI: reader.read(step, target, g_OI, drawn=target.block in blocks)
 
 
-def _striping(reader: Reader, step: int, batch: Mapping[str, Tensor], block: int | None) -> Any:
+def _striping(reader: Reader, step: int, batch: Mapping[str, Tensor], blocks: set[int]) -> Any:
     mask_T = mask_of(batch)
-    return lambda target, g_TO: reader.read_stripes(step, target, g_TO, mask_T, drawn=target.block == block)
+    return lambda target, g_TO: reader.read_stripes(step, target, g_TO, mask_T, drawn=target.block in blocks)
 
 
 def _linear(target: Target, sizes: Sizes) -> dict[str, Any]:

@@ -27,6 +27,7 @@ Rotations = Mapping[str, Mapping[str, Rotation]]
 """Space -> linear -> the rotation into it."""
 Supports = Mapping[str, Mapping[str, Tensor]]
 """Space -> linear -> places."""
+_OF_PICTURE = ("step", "linear", "role", "block")
 
 
 class Gradients:
@@ -45,7 +46,7 @@ class Gradients:
 
 
 class Reader:
-    """What is read of each target in each space; ``rows``, ``dy_rows`` and ``pictures`` grow with each reading.
+    """What is read of each target in each space; ``rows``, ``dy_rows`` and the pictures (by linear) grow.
 
     ``fixed``, ``fixed_in_core``: the supports chosen at calibration, from the whole matrix and from its core.
     """
@@ -57,6 +58,7 @@ class Reader:
         self.rows: list[dict[str, Any]] = []
         self.dy_rows: list[dict[str, Any]] = []
         self.pictures: dict[str, dict[str, Any]] = {}
+        self.stripe_pictures: dict[str, dict[str, Any]] = {}
         self._step_before: dict[tuple[str, str], Tensor] = {}
         self._reading_before: dict[tuple[str, str], Tensor] = {}
 
@@ -71,7 +73,7 @@ class Reader:
             told = {"step": step, "linear": target.name, "role": target.role, "block": target.block, "space": space}
             self.rows.append({**told, **self._figures(space, target.name, rotated)})
             if drawn and space in (ORIGINAL, ROTATED):
-                picture = self.pictures.setdefault(target.role, {"step": step, "linear": target.name})
+                picture = self.pictures.setdefault(target.name, {name: told[name] for name in _OF_PICTURE})
                 picture[f"dw_{space}"] = patches(rotated, MAP_CELLS)
                 picture[f"histogram_{space}"] = histogram(rotated)
 
@@ -83,9 +85,11 @@ class Reader:
         if drawn:
             first = g_TO[: STRIPE_CELLS[0]]
             rotated = first if rotation.v is None else first @ rotation.v.T
-            picture = self.pictures.setdefault(target.role, {"step": step, "linear": target.name})
-            picture[f"dy_{ORIGINAL}"] = patches(first, STRIPE_CELLS)
-            picture[f"dy_{ROTATED}"] = patches(rotated, STRIPE_CELLS)
+            self.stripe_pictures[target.name] = {
+                **told,
+                f"dy_{ORIGINAL}": patches(first, STRIPE_CELLS),
+                f"dy_{ROTATED}": patches(rotated, STRIPE_CELLS),
+            }
 
     def _rotated(self, target: Target, g_OI: Tensor) -> Any:
         wide = g_OI.to(torch.promote_types(g_OI.dtype, torch.float32))

@@ -131,14 +131,19 @@ def test_a_support_holds_most_of_the_energy_it_was_chosen_by(run: dict[str, Any]
         assert row["fixed_energy_share"] <= row["energy_share"] + 1e-6
 
 
-def test_pictures_are_of_the_block_and_the_last_reading(run: dict[str, Any]) -> None:
+def test_pictures_are_of_the_block_and_stripes_also_of_the_first_at_the_last_reading(run: dict[str, Any]) -> None:
     pictures = run["read"]["pictures"]
-    assert list(pictures) == ["intermediate.dense", "output.dense"]
-    for role, picture in pictures.items():
-        assert (picture["step"], picture["linear"]) == (4, f"bert.encoder.layer.1.{role}")
-        for name in ("dw_none", "dw_normalised", "dy_none", "dy_normalised"):
-            assert all(math.isfinite(value) and value >= 0 for line in picture[name] for value in line)
-        assert sum(picture["histogram_none"]) == pytest.approx(1)
+    stripes = run["read"]["stripe_pictures"]
+    roles = ["intermediate.dense", "output.dense"]
+    assert [picture["linear"] for picture in pictures] == [f"bert.encoder.layer.1.{role}" for role in roles]
+    assert [(one["block"], one["role"]) for one in stripes] == [(block, role) for block in (0, 1) for role in roles]
+    for picture in (*pictures, *stripes):
+        assert picture["step"] == 4
+        drawn = [picture[name] for name in picture if name.startswith(("dw_", "dy_"))]
+        assert len(drawn) == 2
+        for matrix in drawn:
+            assert all(math.isfinite(value) and value >= 0 for line in matrix for value in line)
+    assert all(sum(picture["histogram_none"]) == pytest.approx(1) for picture in pictures)
 
 
 def test_padding_is_what_is_zero(run: dict[str, Any]) -> None:
