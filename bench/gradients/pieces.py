@@ -58,7 +58,8 @@ def measure_supports(request: Request, protocol: Protocol, bases: Mapping[str, P
     """Choose every fixed support by calibration energy: of the whole matrix, and of its core. Written to ``path``.
 
     The calibration batches go by once more, at the weights as they are and without dropout, as in ``calibrate``; each
-    gradient adds its squared entries in each space to one sum, which is all that is held.
+    gradient, normalised where its space's bases are of such, adds its squared entries in each space to one sum, which
+    is all that is held.
     """
     workload, prepared, targets, sizes, spaces = _ready(request, protocol, bases)
     prepared = replace(prepared, optimizer=None, model=prepared.model.eval())
@@ -68,6 +69,8 @@ def measure_supports(request: Request, protocol: Protocol, bases: Mapping[str, P
         wide = g_OI.to(torch.promote_types(g_OI.dtype, torch.float32))
         for space, of in spaces.items():
             squares = of[target.name].rotate(wide).square()
+            if SPACES[space].normalised and bool(squares.any()):
+                squares /= squares.sum(dtype=torch.float64)
             key = (space, target.name)
             sums[key] = squares if key not in sums else sums[key].add_(squares)
 

@@ -22,6 +22,11 @@ class Space:
     calibration: str | None = None
     sides: str = "both"
 
+    @property
+    def normalised(self) -> bool:
+        """Whether calibration gradients count alike, in its bases and in the energies a fixed support is chosen by."""
+        return self.calibration is not None and bool(CALIBRATIONS[self.calibration]["normalise"])
+
 
 # Options of sparsegrad.calibrate. Normalised: every gradient counts the same, whatever its block and step.
 CALIBRATIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -36,8 +41,8 @@ SPACES: Mapping[str, Space] = MappingProxyType(
         space.name: space
         for space in (
             Space(name="none", summary="the original space (MeProp's)"),
-            Space(name="in", summary="U alone, shared, gradients normalised", calibration="normalised", sides="in"),
-            Space(name="out", summary="V alone, shared, gradients normalised", calibration="normalised", sides="out"),
+            Space(name="in", summary="U alone, one a role", calibration="shared", sides="in"),
+            Space(name="out", summary="V alone, one a role", calibration="shared", sides="out"),
             Space(name="shared", summary="U and V, one pair a role (the paper's)", calibration="shared"),
             Space(name="normalised", summary="the same of normalised gradients", calibration="normalised"),
             Space(name="per-block", summary="U and V, one pair a linear", calibration="per-block"),

@@ -79,7 +79,9 @@ def by_hand(request: Request, bases: dict[str, Bases]) -> dict[tuple[int, str, s
         for target in targets:
             role, name = target.role, target.name
             seen = [through(space, bases, role, name, step[name]) ** 2 for step in steps]
-            energy = np.sum([through(space, bases, role, name, one[name]) ** 2 for one in calibration], axis=0)
+            squares = [through(space, bases, role, name, one[name]) ** 2 for one in calibration]
+            alike = space == "normalised"  # as sparsegrad.calibrate(normalise=True, kept=...) has it
+            energy = np.sum([one / one.sum() if alike else one for one in squares], axis=0)
             fixed = np.argsort(energy.ravel())[::-1][:KEPT]
             inside = np.zeros_like(energy)
             inside[: CORE[0], : CORE[1]] = energy[: CORE[0], : CORE[1]]

@@ -28,8 +28,8 @@ def test_each_space_is_v_g_u_of_its_bases_and_keeps_the_norm(spaces) -> None:
         own = bases["per-block"].table[target.name]
         by_hand = {
             "none": g,
-            "in": g @ normalised.u.T,
-            "out": normalised.v @ g,
+            "in": g @ shared.u.T,
+            "out": shared.v @ g,
             "shared": shared.v @ g @ shared.u.T,
             "normalised": normalised.v @ g @ normalised.u.T,
             "per-block": own.v @ g @ own.u.T,
