@@ -70,8 +70,10 @@ class Desk:
         """The ok record of this cell, unless everything is to be measured afresh."""
         return None if self.fresh else self.store.find(kind, self.key(kind, config))
 
-    def file(self, kind: str, config: dict[str, Any], started: datetime, outcome: Outcome) -> Record:
-        """Write the outcome of a cell as a record."""
+    def file(
+        self, kind: str, config: dict[str, Any], started: datetime, outcome: Outcome, *, again: bool = False
+    ) -> Record:
+        """Write the outcome of a cell as a record; ``again``: beside the ok one that is known to be there."""
         record = Record(
             kind=kind,
             key=self.key(kind, config),
@@ -86,7 +88,7 @@ class Desk:
             ended=datetime.now(UTC).isoformat(),
             result={**(outcome.value or {}), "workload": self.told},
         )
-        return self.store.file(record, again=self.fresh)
+        return self.store.file(record, again=again or self.fresh)
 
     def cell(self, kind: str, config: dict[str, Any], function: Callable[..., Any], *args: Any) -> Record:
         """The cell's record: the one there is, or a new one of ``function(*args)`` in a fresh process."""
@@ -133,9 +135,8 @@ class Desk:
         if known is not None and path.is_file():
             return known
         started = datetime.now(UTC)
-        return self.file(
-            "calibration", config, started, run_fresh(measure_calibration, self.request, method.name, path)
-        )
+        outcome = run_fresh(measure_calibration, self.request, method.name, path)
+        return self.file("calibration", config, started, outcome, again=known is not None)
 
     def peak(self, method: Method, calibration: Record | None) -> Record:
         """One method's peak memory, from a fresh process; where its bases could not be made, that is its record."""
