@@ -56,17 +56,16 @@ def _verdict(rows: Sequence[Row], learned: Row | None) -> dict[str, Any]:
         "ties_below": [row["kept"] for row in below],
         "missing": [row["kept"] for row in rows if row not in told],
     }
-    if nothing:
-        assert learned is not None
-        ends = f"{100 * learned['mean']:+.1f} points [{100 * learned['low']:+.1f}, {100 * learned['high']:+.1f}]"
-        why = (
-            f"no verdict: dense itself is not above one answer given to all ({ends}): train longer, or at other rates."
-        )
-        return {**made, "sentence": why}
-    return {**made, "sentence": _sentence(made, rows)}
+    return {**made, "sentence": _sentence(made, rows, learned if nothing else None)}
 
 
-def _sentence(made: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def _sentence(made: Mapping[str, Any], rows: Sequence[Row], idle: Row | None) -> str:
+    """`idle`: dense over a constant answer, where it is not above it."""
+    without = f" Without a run: {', '.join(made['missing'])}." if made["missing"] else ""
+    if idle is not None:
+        ends = f"{100 * idle['mean']:+.1f} points [{100 * idle['low']:+.1f}, {100 * idle['high']:+.1f}]"
+        why = f"dense itself is not above one answer given to all ({ends}): train longer, or at other rates"
+        return f"no verdict: {why}.{without}"
     if made["found"] is None:
         one = any(row["difference"] is not None for row in rows)
         why = "one seed tells nothing of other seeds, give --seeds 3 or more" if one else "no level ran beside dense"
@@ -84,4 +83,4 @@ def _sentence(made: Mapping[str, Any], rows: Sequence[Row]) -> str:
             sentence += f"at {made['loss_at']} a loss of {size}."
         if made["ties_below"]:
             sentence += f" Below that, {', '.join(made['ties_below'])} could not be told from dense."
-    return sentence + (f" Without a run: {', '.join(made['missing'])}." if made["missing"] else "")
+    return sentence + without

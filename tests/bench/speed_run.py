@@ -78,7 +78,7 @@ class Two:
 
 
 def ended(process: subprocess.Popen[str]) -> Ended:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=280)
     return Ended(code=process.returncode, out=out, err=err)
 
 

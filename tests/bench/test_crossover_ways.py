@@ -98,7 +98,7 @@ def test_every_entry_is_a_dense_gradient(made: Problem) -> None:
     torch.testing.assert_close(layer.weight.grad.double(), rotated(made), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("active", "rows"), [(0.25, 32), (1.0, SEQUENCE), (0.001, 1), (0.3, 38)])
+@pytest.mark.parametrize(("active", "rows"), [(0.25, 32), (1.0, SEQUENCE), (0.3, 38)])
 def test_zero_rows_are_those_of_padding(active: float, rows: int) -> None:
     made = problem(replace(CELL, active=active))
     nonzero = (made.g != 0).any(dim=1).view(2, SEQUENCE)
