@@ -49,8 +49,9 @@ def start(argv: list[str], **options: Any) -> subprocess.Popen[str]:
 
 
 def files(out: Path) -> dict[str, bytes]:
-    """Every file below ``out``, hidden ones too, with its content."""
-    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    """Every file below ``out``, hidden ones too, with its content; locks, which are empty, left out."""
+    found = [path for path in sorted(out.rglob("*")) if path.is_file() and path.parent.name != "locks"]
+    return {str(path.relative_to(out)): path.read_bytes() for path in found}
 
 
 def strict(text: str) -> dict[str, Any]:

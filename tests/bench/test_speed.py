@@ -160,16 +160,17 @@ def test_a_dry_run_measures_nothing(
     monkeypatch.setattr("bench.speed.measure", None)
     assert main(words(speed_model, tmp_path / "new", "--dry-run")) == 0
     planned = capfd.readouterr().out.splitlines()
-    assert len(planned) == 2 + len(METHODS) + 1
+    assert len(planned) == 2 + len(METHODS) + 2  # the rounds, and the time
     assert planned[:2] == [
         "calibration of sparsegrad-regular, sparsegrad-sd, sparsegrad-planned (2 batches): to be measured",
         "calibration of sparsegrad-compact (2 batches): to be measured",
     ]
-    assert all(line.endswith("to be measured") for line in planned)
+    assert all(line.endswith("to be measured") for line in planned[:-1]) and planned[-1].startswith("time: about")
     assert not list(tmp_path.iterdir()), "not even the folder is made"
     before = files(two.out)
     assert main(words(speed_model, two.out, "--dry-run")) == 0
-    assert all("measured already" in line for line in capfd.readouterr().out.splitlines())
+    *done, time = capfd.readouterr().out.splitlines()
+    assert all("measured already" in line for line in done) and time == "time: about 0 s"
     assert main(words(speed_model, two.out, "--dry-run", rounds=ROUNDS + 1)) == 0
     states = ["measured already" in line for line in capfd.readouterr().out.splitlines()]
     assert states == [True] * (2 + len(METHODS)) + [False], "of another number of rounds only the speed is left to do"
