@@ -42,23 +42,36 @@ def top_k(dense: Tensor, k: int) -> Tensor:
     nonzero (explicit zeros then). NaN ranks above all, so that nothing hides it from a gradient scaler or a norm.
     """
     flat = dense.reshape(-1)
-    kept = _largest(flat.abs(), k).sort().values
+    kept = _largest(flat.abs(), k, stride=_stride(*dense.shape))
     indices = torch.stack((kept // dense.shape[1], kept % dense.shape[1]))
     return coalesced_coo(indices, flat[kept], tuple(dense.shape))
 
 
-def _largest(magnitude: Tensor, k: int) -> Tensor:
-    """Indices of the k largest of a vector, in no order. A sampled threshold first, corrected where it was too high."""
+def _stride(rows: int, cols: int) -> int:
+    """Distance of the sampled entries: coprime with the row length, so that every column has its share of them.
+
+    A rotated gradient crowds into the leading columns. A stride that shares a divisor d with the row length sees each
+    d-th column alone, the heaviest among them, d times too often: its threshold is too high, and all is ranked.
+    """
+    stride = max(1, rows * cols // _SAMPLE)
+    while math.gcd(stride, cols) > 1:
+        stride -= 1
+    return stride
+
+
+def _largest(magnitude: Tensor, k: int, *, stride: int) -> Tensor:
+    """Indices of the k largest of a vector, ascending. A sampled threshold first, corrected where it was too high."""
     entries = len(magnitude)
-    if magnitude.is_cuda or entries < _SAMPLED_FROM or k * 4 > entries or is_dataless(magnitude):
-        return magnitude.topk(k, sorted=False).indices
-    sample = magnitude[:: entries // _SAMPLE]
-    # The sample's count above the true threshold is about binomial: aim five deviations beyond k's share, so that
-    # fewer than k survivors (then everything is ranked) is rare.
-    share = k / entries * len(sample)
-    rank = min(len(sample), math.ceil(share + 5 * math.sqrt(share) + 1))
-    threshold = sample.topk(rank, sorted=False).values.min()
-    survivors = (~(magnitude < threshold)).nonzero().squeeze(1)
-    if not k <= len(survivors) < entries:
-        return magnitude.topk(k, sorted=False).indices
-    return survivors[magnitude[survivors].topk(k, sorted=False).indices]
+    if not (magnitude.is_cuda or entries < _SAMPLED_FROM or k * 4 > entries or is_dataless(magnitude)):
+        sample = magnitude[::stride]
+        # The sample's count above the true threshold is about binomial: aim five deviations beyond k's share, so that
+        # fewer than k survivors (then everything is ranked) is rare.
+        share = k / entries * len(sample)
+        rank = min(len(sample), math.ceil(share + 5 * math.sqrt(share) + 1))
+        threshold = sample.topk(rank, sorted=False).values.min()
+        survivors = (magnitude < threshold).logical_not_().nonzero().squeeze(1)  # with NaN
+        if k <= len(survivors) < entries:
+            stays = torch.zeros(len(survivors), dtype=torch.bool, device=magnitude.device)
+            stays[magnitude[survivors].topk(k, sorted=False).indices] = True
+            return survivors[stays]
+    return magnitude.topk(k, sorted=False).indices.sort().values

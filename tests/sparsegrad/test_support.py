@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsegrad import SparseGradError
-from sparsegrad.support import _SAMPLE, _SAMPLED_FROM, resolve_kept, top_k
+from sparsegrad.support import _SAMPLED_FROM, _stride, resolve_kept, top_k
 
 LARGE = (300, 400)  # above _SAMPLED_FROM, and no multiple of the sample's stride
-STRIDE = math.prod(LARGE) // _SAMPLE
+STRIDE = _stride(*LARGE)
 
 
 def assert_is_top_k(dense, k):
@@ -71,17 +71,22 @@ def test_equals_a_sort_on_large_matrices(layout):
         assert_is_top_k(layout.reshape(LARGE), k)
 
 
-def test_the_quick_way_is_taken(monkeypatch):
-    """On ordinary gradients the whole matrix is never ranked."""
+@pytest.mark.parametrize("shape", [LARGE, (768, 3072), (3072, 768), (1536, 384), (1024, 1024)])
+@pytest.mark.parametrize("crowded", [0.0, 0.5, 1.0])
+def test_the_quick_way_is_taken(shape, crowded, monkeypatch):
+    """On ordinary gradients the whole matrix is never ranked, nor on rotated ones, whose leading rows and columns are
+    the largest: a stride that divides the row length would see the leading column far too often."""
     ranked, topk = [], torch.Tensor.topk
 
     def watched(self, *args, **kwargs):
         ranked.append(len(self))
         return topk(self, *args, **kwargs)
 
+    rows, cols = (torch.arange(1, size + 1.0) ** -crowded for size in shape)
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(0)) * rows[:, None] * cols
     monkeypatch.setattr(torch.Tensor, "topk", watched)
-    top_k(torch.randn(LARGE), 1200)
-    assert ranked and max(ranked) < math.prod(LARGE) // 4
+    top_k(gradient, gradient.numel() // 100)
+    assert ranked and max(ranked) < gradient.numel() // 4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
