@@ -14,9 +14,6 @@ from torch import Tensor
 Order = Literal["(Vg)(xU)", "((Vg)x)U", "V(g(xU))", "(V(gx))U", "V((gx)U)"]
 ORDERS: tuple[Order, ...] = ("(Vg)(xU)", "((Vg)x)U", "V(g(xU))", "(V(gx))U", "V((gx)U)")
 
-
-# An operation of a compressed product takes about as long as this many of a dense one (768 x 3072, two CPU cores).
-SPARSE_COST = 4
 T = TypeVar("T", int, Tensor)
 
 
@@ -40,13 +37,13 @@ def gradient_order(*, active: int, inner: int, out: int, rows: int, cols: int) -
     return min(ORDERS, key=lambda order: gradient_flops(order, **sizes))
 
 
-def write_back_flops(*, inner: int, out: int, rows: T, cols: T, by_rows: T, by_cols: T) -> T:
+def write_back_flops(*, inner: int, out: int, rows: T, cols: T) -> T:
     """Operations of W += V^T D U for a D of few entries, covered by ``rows`` of its rows and ``cols`` of its columns.
 
-    The ``by_rows`` entries in the covering rows meet U, the ``by_cols`` others V (compressed: weighted by SPARSE_COST);
-    then one dense product of inner size rows + cols writes both. Takes numbers, or vectors of candidates.
+    The covering rows (dense, inner wide) meet U, the covering columns what those leave of them V; then one product of
+    inner size rows + cols writes both. Takes numbers, or vectors of candidates.
     """
-    return SPARSE_COST * 2 * (by_rows * inner + by_cols * out) + 2 * out * inner * (rows + cols)
+    return 2 * (rows * inner * inner + cols * out * out + (rows + cols) * out * inner)
 
 
 def core_flops(*, tokens: int, inner: int, out: int, rows: int, cols: int) -> dict[str, int]:

@@ -97,8 +97,10 @@ def chain(v: Tensor, g: Tensor, x: Tensor, u: Tensor, order: Order) -> Tensor:
 def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor | None) -> None:
     """``W += V^T D U`` in place, for a coalesced COO step D (out, in) in rotated coordinates; None: the identity.
 
-    D is covered by few rows and columns: the entries in those rows meet U, the others V, over compressed rows, which a
-    CPU multiplies many times faster than pairs; one dense product as wide as the cover is long writes both.
+    D is covered by few rows and columns: those rows meet U, and what the columns hold beside them meets V, as small
+    dense matrices (a hundred rows of 3,072 with a tenth of their entries nonzero: the dense product takes 0.6 to 0.9 of
+    the compressed one's time on two CPU cores); one product as wide as the cover is long writes both. With one basis D
+    meets it over compressed rows, which a CPU multiplies many times faster than pairs.
     """
     if is_dataless(w_OI):
         _add_at_most_(w_OI, step, rotated=u_II is not None or v_OO is not None)
@@ -117,13 +119,15 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     if u is None:
         w_OI.add_((_compressed(cols, rows, values, (inner, out)) @ v).T.to(w_OI.dtype))
         return
-    covering, by_rows = row_cover(rows, cols, (out, inner))
-    place = torch.empty_like(covering).index_copy_(0, covering, torch.arange(out, device=rows.device))[rows]
-    at = place < by_rows
-    right_RI = _compressed(place[at], cols[at], values[at], (by_rows, inner)) @ u
-    touched_cols, col_at = cols[~at].unique(return_inverse=True)
-    left_CO = _compressed(col_at, rows[~at], values[~at], (len(touched_cols), out)) @ v
-    _add_product_(w_OI, torch.cat((v[covering[:by_rows]], left_CO)).T, torch.cat((right_RI, u[touched_cols])))
+    order, taken = row_cover(rows, cols, (out, inner))
+    rank = torch.empty_like(order).index_copy_(0, order, torch.arange(out, device=rows.device))[rows]
+    above, below = rank < taken, rank >= taken
+    right_RI = values.new_zeros(taken, inner)
+    right_RI[rank[above], cols[above]] = values[above]
+    beside = torch.zeros(inner, dtype=torch.bool, device=rows.device).index_fill_(0, cols[below], True)
+    left_CO = values.new_zeros(int(beside.sum()), out)
+    left_CO[(beside.cumsum(0) - 1)[cols[below]], rows[below]] = values[below]
+    _add_product_(w_OI, torch.cat((v[order[:taken]], left_CO @ v)).T, torch.cat((right_RI @ u, u[beside])))
 
 
 def _add_at_most_(w_OI: Tensor, step: Tensor, *, rotated: bool) -> None:
@@ -145,21 +149,13 @@ def row_cover(rows: Tensor, cols: Tensor, shape: tuple[int, int]) -> tuple[Tenso
     them all, where rows or columns alone would be hundreds. Covering rows and columns bound the rank (Konig 1931).
     """
     out, inner = shape
-    entries, order = torch.bincount(rows, minlength=out).sort(descending=True, stable=True)
+    order = torch.bincount(rows, minlength=out).argsort(descending=True, stable=True)
     rank = torch.empty_like(order).index_copy_(0, order, torch.arange(out, device=rows.device))
     # A column is needed while the rows taken leave out its entry of the lowest rank.
     last = torch.full((inner,), -1, device=rows.device).scatter_reduce_(0, cols, rank[rows], "amax")
     needed = torch.bincount(last + 1, minlength=out + 1)
     taken = torch.arange(out + 1, device=rows.device)
-    by_rows = torch.nn.functional.pad(entries.cumsum(0), (1, 0))
-    flops = write_back_flops(
-        inner=inner,
-        out=out,
-        rows=taken,
-        cols=inner - needed.cumsum(0),
-        by_rows=by_rows,
-        by_cols=len(rows) - by_rows,
-    )
+    flops = write_back_flops(inner=inner, out=out, rows=taken, cols=inner - needed.cumsum(0))
     return order, int(flops.argmin())
 
 
