@@ -46,6 +46,7 @@ class CompactLinear(nn.Module):
     carried: Tensor | None
     settled: Tensor | None
     energy: Tensor | None
+    _limit: Tensor | None
 
     def __init__(
         self,
@@ -195,8 +196,11 @@ class CompactLinear(nn.Module):
         return core - self.carried, False
 
     def _writes(self, core_RC: Tensor, tokens: int) -> bool:
-        # An update that has diverged, or is not finite, would cost W its digits for good.
-        if not torch.linalg.vector_norm(core_RC) <= _DIVERGED * torch.linalg.vector_norm(self.weight.detach()):
+        # An update that has diverged, or is not finite, would cost W its digits for good. W's own norm is read once:
+        # a pass over every W in every step would cost a hundredth of the step.
+        if self._limit is None:
+            self._limit = _DIVERGED * torch.linalg.vector_norm(self.weight.detach())
+        if not torch.linalg.vector_norm(core_RC) <= self._limit:
             return False
         if self.execution == "merged":
             return True
@@ -220,6 +224,7 @@ class CompactLinear(nn.Module):
 
     def _provide_carried(self) -> None:
         """A zero core that W may come to carry, where the execution and W's dtype allow it."""
+        self._limit = None
         may = self.execution != "additive" and self.weight.dtype in (torch.float32, torch.float64)
         self.carried = torch.zeros(self.core_shape, dtype=self.values.dtype, device=self.values.device) if may else None
 
@@ -229,7 +234,8 @@ class CompactLinear(nn.Module):
         return self.slices.unrotate(core_RC).add_(weight).to(weight.dtype)
 
     def unmerge_(self) -> None:
-        """Take out of W what it carries."""
+        """Take out of W what it carries; another W may follow."""
+        self._limit = None
         if self._carries():
             assert self.carried is not None
             self.weight.data = self.base_weight()
