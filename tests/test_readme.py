@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -16,13 +18,63 @@ def test_the_table_is_one_that_a_record_holds() -> None:
     """No figure without its record: the README's steps a second are those of a published one."""
     records = [json.loads(path.read_text()) for path in (ROOT / "reports/published").glob("*/speed/*.json")]
     told = re.findall(r"^│(\S+) +│ +([0-9.]+) │", README, flags=re.MULTILINE)
-    assert len(told) == 7 and "<!--" not in README
+    assert len(told) == 11 and "<!--" not in README
     tables = [[(row["method"], f"{row['steps_per_s']:.3g}") for row in r["result"]["rows"]] for r in records]
     assert told in tables
 
 
 def published(folder: str) -> list[dict]:
     return [json.loads(path.read_text()) for path in (ROOT / "reports/published" / folder).glob("*/*.json")]
+
+
+SETTINGS = ("--padding max", "--lengths fixed:128", "--padding longest", "--trainable all", "--dropout 0.1")
+
+
+def of_roberta() -> list[dict]:
+    """The published run of each setting, in the README's order; the plain padded one has neither of the other words."""
+    runs = [r for r in published("2026-11-21-xeon-roberta-base") if r["kind"] == "speed"]
+    found = [[r for r in runs if setting in r["command"]] for setting in SETTINGS]
+    found[0] = [r for r in found[0] if not any(setting in r["command"] for setting in SETTINGS[1:])]
+    assert all(len(some) == 1 for some in found)
+    return [{row["method"]: row for row in some[0]["result"]["rows"]} for some in found]
+
+
+def test_the_ratios_at_roberta_base_are_those_of_published_records() -> None:
+    tables = of_roberta()
+    told = re.findall(r"^\| (\S+) \|((?: (?:[0-9.]+ \[[0-9., ]+\]|1)? \|){5}) ([0-9,]+) \|", README, flags=re.MULTILINE)
+    assert [method for method, _, _ in told] == list(tables[0])
+    for method, cells, peak in told:
+        assert peak == f"{tables[0][method]['peak_bytes'] / 2**20:,.0f}"
+        for cell, rows in zip(cells.split("|")[:5], tables, strict=True):
+            ratio = rows.get(method, {}).get("ratio_to_full")
+            shown = "{mean:.2f} [{low:.2f}, {high:.2f}]".format(**ratio) if ratio else ""
+            assert cell.strip() == ("1" if method == "full" else shown)
+
+
+def test_what_is_said_of_roberta_base_follows_from_them() -> None:
+    padded, active = of_roberta()[:2]
+
+    def time(rows: dict, method: str, other: str) -> float:
+        pairs = zip(rows[method]["samples_ms"], rows[other]["samples_ms"], strict=True)
+        return math.exp(statistics.mean(math.log(a / b) for a, b in pairs))
+
+    said = re.search(
+        r"planned is (\S+) times as fast as regular and (\S+) times as fast as sd, and compact takes (\S+) of LoRA's\s"
+        r"time with (\S+) of its peak, (\d+)% above .*active planned takes (\S+) times .*compact (\S+) of LoRA's",
+        README,
+        flags=re.DOTALL,
+    )
+    assert said is not None
+    assert said.groups() == (
+        f"{time(padded, 'sparsegrad-regular', 'sparsegrad-planned'):.1f}",
+        f"{time(padded, 'sparsegrad-sd', 'sparsegrad-planned'):.1f}",
+        f"{time(padded, 'sparsegrad-compact', 'lora'):.2f}",
+        f"{padded['sparsegrad-compact']['peak_bytes'] / padded['lora']['peak_bytes']:.2f}",
+        f"{100 * padded['sparsegrad-compact']['peak_bytes'] / padded['frozen']['peak_bytes'] - 100:.0f}",
+        f"{time(active, 'sparsegrad-planned', 'full'):.1f}",
+        f"{time(active, 'sparsegrad-compact', 'lora'):.2f}",
+    )
+    assert time(active, "lora", "frozen") < 1.2
 
 
 def test_the_accuracies_are_those_of_published_records() -> None:
