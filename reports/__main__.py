@@ -28,7 +28,7 @@ from reports.paper.authors import Logs, read_logs
 from reports.reading.shelf import Shelf, read_shelf
 
 PROG = "reports"
-_LOGS = (Path("paper/authors_runs.csv"), Path("../shared/paper/authors_runs.csv"))
+_LOGS = "authors_runs.csv"
 
 
 def parser() -> Parser:
@@ -51,7 +51,7 @@ def parser() -> Parser:
                        "results, shown as such: PEFT's method-comparison JSON, FastChat's single-answer judgments, the "
                        "authors' logs as CSV (default: none)")  # fmt: skip
     group.add_argument("--authors-runs", type=Path, metavar="FILE", help="the authors' GLUE logs as CSV, which the "
-                       "ledger compares with the paper (default: paper/authors_runs.csv here, or in ../shared, if "
+                       "ledger compares with the paper (default: authors_runs.csv in a folder of --results, if "
                        "there)")  # fmt: skip
     group = made.add_argument_group("run")
     group.add_argument("--out", type=Path, default=Path("results/report"), metavar="DIR", help="folder of report.html "
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     shelf = _shelf(args.results)
     before = None if args.against is None else _shelf([args.against])
     found = [] if before is None else changes(before, shelf)
-    logs = _logs(args.authors_runs)
+    logs = _logs(args.authors_runs, args.results)
     sections = _sections(args, before, found)
     if args.dry_run:
         return _dry_run(args, shelf)
@@ -97,9 +97,9 @@ def _shelf(folders: Sequence[Path]) -> Shelf:
     return shelf
 
 
-def _logs(given: Path | None) -> Logs | None:
-    """The authors' logs, where they are given or at hand."""
-    place = given or next((path for path in _LOGS if path.is_file()), None)
+def _logs(given: Path | None, folders: Sequence[Path]) -> Logs | None:
+    """The authors' logs, where they are given or lie beside the records."""
+    place = given or next((path for folder in folders if (path := folder / _LOGS).is_file()), None)
     return None if place is None else read_logs(place)
 
 
@@ -157,9 +157,8 @@ def _print(args: argparse.Namespace, shelf: Shelf, document: Document, found: Se
     def line(text: str) -> None:
         console.print(Text(visible(text)), soft_wrap=True)
 
-    names = ("the paper's claims", "the paper against itself", "the paper against its authors' logs")
-    for name, ledger in zip(names, _ledgers(document), strict=False):
-        line(f"{name}: " + ", ".join(f"{times} {verdict.value}" for verdict, times in ledger.counts().items()))
+    for ledger in _ledgers(document):
+        line(f"{ledger.title}: " + ", ".join(f"{times} {verdict.value}" for verdict, times in ledger.counts().items()))
     for change in found:
         if change.told != "~":
             line(change.line())

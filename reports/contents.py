@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from bench.environment import code_fingerprint
 from reports.document import Block, Document, Prose, Section, Table
 from reports.drawings import memory_figure, pareto_figures, quality_figure, speed_figure
+from reports.gradient_curves import core_blocks, energy_blocks, stability_blocks, zero_blocks
+from reports.maps import crossover_maps, gradient_maps
 from reports.paper.authors import Logs
 from reports.paper.itself import ledger_of_itself
 from reports.paper.ledger import paper_ledger
@@ -15,14 +17,19 @@ from reports.paper.logs_ledger import ledger_of_logs
 from reports.provenance import run_of
 from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
-from reports.sweeps import category_blocks, energy_blocks, sparsity_blocks
+from reports.sweeps import category_blocks, sparsity_blocks
+from reports.tables.capacity import capacity_table
 from reports.tables.chat import chat_table
+from reports.tables.compared import compared_table, judge_check_table
 from reports.tables.cost import calibration_table, peak_table, speed_table
-from reports.tables.others import failed_table, kind_table, skipped_table
+from reports.tables.crossover import benefit_table, crossover_table
+from reports.tables.gradients import gradient_tables
+from reports.tables.others import failed_table, kind_table, parts_table, skipped_table
 from reports.tables.paper_cost import cost_by_task, cost_table
 from reports.tables.paper_later import llama_table, sparsity_table
 from reports.tables.paper_quality import average_table, task_table
 from reports.tables.paper_sizes import parameter_table, settings_table
+from reports.tables.preliminary import preliminary_table
 from reports.tables.quality import judged_table, quality_table
 from reports.tables.sweep import sweep_figure, sweep_table
 
@@ -80,11 +87,11 @@ def _ledger(shelf: Shelf, logs: Logs | None) -> Section:
     blocks: list[Block] = [
         Prose(text=told),
         paper_ledger(shelf),
-        Prose(text="The paper against itself: what its text states beside what its own tables, or a count, come to."),
+        Prose(text="What the paper's text states, beside what its own tables, or a count, come to."),
         ledger_of_itself(),
     ]
     if logs is not None:
-        blocks.append(Prose(text="The paper against the logs that its authors published, compared pair by pair."))
+        blocks.append(Prose(text="What the paper prints, beside the logs that its authors published."))
         blocks.append(ledger_of_logs(logs))
     return Section(id="ledger", title="The paper's claims", blocks=tuple(blocks))
 
@@ -97,6 +104,9 @@ def _speed(shelf: Shelf) -> Section | None:
             blocks.append(drawn)
     for number, run in enumerate(shelf.sparsity, 1):
         blocks += [speed_table(run, f"sparsity-{number}"), *sparsity_blocks(run, f"sparsity-figure-{number}")]
+    for number, grid in enumerate(shelf.crossover, 1):
+        blocks += [crossover_table(grid, f"crossover-{number}"), benefit_table(grid, f"crossover-benefit-{number}")]
+        blocks += crossover_maps(grid, f"crossover-figure-{number}")
     return Section(id="speed", title="Speed", blocks=tuple(blocks)) if blocks else None
 
 
@@ -107,17 +117,23 @@ def _memory(shelf: Shelf) -> Section | None:
         if (drawn := memory_figure(group, f"memory-figure-{number}")) is not None:
             blocks.append(drawn)
         blocks += category_blocks(group, f"category-figure-{number}")
+    blocks += [capacity_table(group, f"capacity-{number}") for number, group in enumerate(shelf.capacities, 1)]
     if shelf.calibrations:
         blocks.append(calibration_table(shelf.calibrations, "calibrations"))
+    if shelf.preliminary:
+        blocks.append(preliminary_table(shelf.preliminary, "preliminary"))
     return Section(id="memory", title="Memory and setup", blocks=tuple(blocks)) if blocks else None
 
 
 def _gradients(shelf: Shelf) -> Section | None:
-    blocks = [
-        block
-        for number, run in enumerate(shelf.gradients, 1)
-        for block in energy_blocks(run, f"energy-figure-{number}")
-    ]
+    blocks: list[Block] = []
+    for number, run in enumerate(shelf.gradients, 1):
+        blocks += gradient_tables(run, f"gradients-{number}")
+        blocks += gradient_maps(run, f"gradient-maps-{number}")
+        blocks += energy_blocks(run, f"energy-figure-{number}")
+        blocks += zero_blocks(run, f"zero-figure-{number}")
+        blocks += stability_blocks(run, f"stability-figure-{number}")
+        blocks += core_blocks(run, f"core-figure-{number}")
     return Section(id="gradients", title="Gradients", blocks=tuple(blocks)) if blocks else None
 
 
@@ -128,6 +144,7 @@ def _quality(shelf: Shelf) -> Section | None:
         if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:
             blocks.append(drawn)
         blocks += pareto_figures(one, f"pareto-{number}")
+    blocks += [compared_table(one, f"compared-{number}") for number, one in enumerate(shelf.compared, 1)]
     blocks += [chat_table(one, f"chat-{number}") for number, one in enumerate(shelf.chat, 1)]
     for number, sweep in enumerate(shelf.sweeps, 1):
         blocks.append(sweep_table(sweep, f"sweep-{number}"))
@@ -137,12 +154,13 @@ def _quality(shelf: Shelf) -> Section | None:
 
 
 def _judged(shelf: Shelf) -> Section | None:
-    blocks = tuple(judged_table(run, f"judged-{number}") for number, run in enumerate(shelf.judged, 1))
-    return Section(id="judged", title="Judged answers", blocks=blocks) if blocks else None
+    blocks = [judged_table(run, f"judged-{number}") for number, run in enumerate(shelf.judged, 1)]
+    blocks += [judge_check_table(one, f"judge-check-{number}") for number, one in enumerate(shelf.judge_checks, 1)]
+    return Section(id="judged", title="Judged answers", blocks=tuple(blocks)) if blocks else None
 
 
 def _paper(shelf: Shelf, logs: Logs | None) -> Section:
-    tables: list[Table] = [parameter_table(), cost_table(shelf), average_table(shelf, logs), llama_table()]
+    tables: list[Table] = [parameter_table(), cost_table(shelf), average_table(shelf, logs), llama_table(shelf)]
     tables += [cost_by_task(shelf)]
     tables += [task_table(model, shelf, logs) for model in ("roberta-large", "bert-base", "roberta-base")]
     tables += [sparsity_table(), settings_table()]
@@ -153,8 +171,10 @@ def _others(shelf: Shelf) -> Section | None:
     kinds: dict[str, list[Source]] = defaultdict(list)
     for source in shelf.others:
         kinds[source.record.kind].append(source)
-    blocks = tuple(kind_table(kind, own, f"kind-{number}") for number, (kind, own) in enumerate(kinds.items(), 1))
-    return Section(id="others", title="Other records", blocks=blocks) if blocks else None
+    blocks = [kind_table(kind, own, f"kind-{number}") for number, (kind, own) in enumerate(kinds.items(), 1)]
+    if shelf.parts:
+        blocks.append(parts_table(shelf.parts, "parts"))
+    return Section(id="others", title="Other records", blocks=tuple(blocks)) if blocks else None
 
 
 def _left_out(shelf: Shelf) -> Section | None:

@@ -145,6 +145,8 @@ class Figure:
     """What a reader who cannot see it has to know: what is drawn, and what it shows."""
     data: Table
     notes: tuple[str, ...] = ()
+    wide: bool = False
+    """Too wide for a phone: it scrolls there inside its place, as tables do."""
 
     def __post_init__(self) -> None:
         _check_id(self.id)
@@ -204,8 +206,8 @@ class Claim:
 class Ledger:
     """Claims with their verdicts."""
 
+    title: str
     claims: tuple[Claim, ...]
-    title: str = "The paper's claims, one by one"
 
     def counts(self) -> dict[Verdict, int]:
         """How many claims have each verdict; verdicts that none has are left out."""

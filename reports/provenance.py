@@ -8,7 +8,14 @@ from typing import Any
 from bench.record import Record
 from reports.document import Run
 
-__all__ = ["run_id", "run_of"]
+__all__ = ["SAMPLES_LIE", "run_id", "run_of"]
+
+SAMPLES_LIE = (
+    "Raw samples are in the records: the run FOLDER/KIND/KEY is the file KEY-1.json (or a later attempt's number) of "
+    "that folder. In the HTML page they stand behind each figure, one click away."
+)
+
+"""How a reader of paper or Markdown gets to them."""
 
 # A value longer than this is data, not a setting: its beginning tells which.
 _LONGEST = 400

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from eval.mtbench.hostile import visible
 from reports.document import Cell, CellStatus, Column, Document, Figure, Run, Samples, Verdict
+from reports.provenance import SAMPLES_LIE
 from reports.vector import inline_svg
 
 __all__ = ["page"]
@@ -52,6 +53,7 @@ def page(document: Document) -> str:
         strip=_strip,
         where=_where,
         asked=_asked,
+        samples_lie=SAMPLES_LIE,
         named=lambda column: column.name if column.unit is None else f"{column.name}, {column.unit}",
         drawing=_drawing,
     )

@@ -1,80 +1,28 @@
-"""Drawings of what was swept or taken apart: speed over kept entries, energy over kept entries, memory by category.
-
-A record whose part for the drawing cannot be read has a line that says so in the drawing's place.
-"""
+"""Drawings of what was swept or taken apart: speed over kept entries, memory by category and by layer."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from functools import wraps
-from statistics import fmean
-from typing import ParamSpec
+from collections.abc import Sequence
 
-from bench.gradients.energy import KEPT_SHARES
 from bench.rows import BASELINE
-from reports.document import Block, Figure, Prose
+from reports.document import Block, Figure
+from reports.drawn import or_a_line
 from reports.figures.curves import Line, curves
 from reports.figures.marks import Axis, Estimate
 from reports.figures.memory import Bar, memory_by_category
-from reports.reading.fields import Fields, Unreadable
-from reports.reading.gradients import GradientRun
+from reports.reading.fields import Fields
 from reports.reading.memory import PeakGroup
 from reports.reading.settings import model_called
 from reports.reading.speed import SpeedRun
+from reports.tables.memory import Alive, largest_table
 
-__all__ = ["category_blocks", "energy_blocks", "sparsity_blocks"]
+__all__ = ["category_blocks", "sparsity_blocks"]
 
 _KEPT = Axis(name="entries kept", unit="share of a layer", log=True)
-P = ParamSpec("P")
 
 
-def _or_a_line(draw: Callable[P, list[Figure]]) -> Callable[P, list[Block]]:
-    """What the drawing is, or why there is none."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **words: P.kwargs) -> list[Block]:
-        try:
-            return [*draw(*args, **words)]
-        except Unreadable as error:
-            return [Prose(text=f"Not drawn: {error}", warning=True)]
-
-    return drawn
-
-
-@_or_a_line
-def energy_blocks(run: GradientRun, id: str) -> list[Figure]:
-    """A drawing a role: the share of the squared norm that the largest entries hold, a line a space."""
-    found: dict[str, dict[str, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))
-    for row in Fields.of(run.record.result).each("rows"):
-        if not (curve := row.numbers("curve")):
-            continue  # all of the gradient's entries were zero
-        if len(curve) != len(KEPT_SHARES):
-            raise Unreadable(f"{row.place}.curve: {len(KEPT_SHARES)} shares expected, got {len(curve)}")
-        found[row.text("role")][row.text("space")].append(curve)
-    return [
-        curves(
-            f"{id}-{number}",
-            f"Gradient energy, {role}, {model_called(run.record)}",
-            [_mean_line(space, read) for space, read in spaces.items()],
-            across=_KEPT,
-            upward=Axis(name="share of squared norm", higher_is_better=True, note=_many(list(spaces.values()))),
-        )
-        for number, (role, spaces) in enumerate(found.items(), 1)
-    ]
-
-
-def _mean_line(space: str, read: Sequence[tuple[float, ...]]) -> Line:
-    means = (Estimate(value=fmean(values)) for values in zip(*read, strict=True))
-    return Line(name=space, at=tuple(KEPT_SHARES), values=tuple(means))
-
-
-def _many(groups: Sequence[Sequence[object]]) -> str:
-    counts = sorted({len(group) for group in groups})
-    return f"mean of n = {' or '.join(map(str, counts))} gradients"
-
-
-@_or_a_line
+@or_a_line
 def sparsity_blocks(run: SpeedRun, id: str) -> list[Figure]:
     """Speed over full against the entries kept, a line a method; nothing where no row tells both."""
     points: dict[str, list[tuple[float, Estimate]]] = defaultdict(list)
@@ -100,17 +48,23 @@ def _line(name: str, points: Sequence[tuple[float, Estimate]]) -> Line:
     return Line(name=name, at=tuple(at for at, _ in points), values=tuple(value for _, value in points))
 
 
-@_or_a_line
-def category_blocks(group: PeakGroup, id: str) -> list[Figure]:
-    """What is alive at the peak; nothing where no record was taken apart."""
-    bars, instruments = [], set()
+@or_a_line
+def category_blocks(group: PeakGroup, id: str) -> list[Block]:
+    """What is alive at the peak, and in which layers and roles; nothing where no record was taken apart."""
+    bars, instruments, alive = [], set(), []
     for name, peak in group.peaks.items():
         fields = Fields.of(peak.record.result)
         if (at_peak := fields.inside_or_none("at_peak")) is not None:
             parts = at_peak.table("by_category_bytes")
             bars.append(Bar(name=name, parts_bytes={part: round(amount) for part, amount in parts.items()}))
             instruments.add(fields.text("attribution_instrument"))
+            alive += [
+                Alive(source=peak.source, method=name, what=what, name=row.text(what), nbytes=row.number("bytes"))
+                for what in ("layer", "role")
+                for row in at_peak.each(f"by_{what}")
+            ]
     if not any(bar.parts_bytes for bar in bars):
         return []
     title = f"What is alive at the peak, {model_called(group.record)}"
-    return [memory_by_category(id, title, bars, instrument=", ".join(sorted(instruments)))]
+    drawn: list[Block] = [memory_by_category(id, title, bars, instrument=", ".join(sorted(instruments)))]
+    return [*drawn, largest_table(alive, f"{id}-largest", model_called(group.record))] if alive else drawn

@@ -2,7 +2,7 @@
 
 matplotlib writes ``style`` attributes and a style sheet, which the page's policy forbids, and ids that repeat from
 drawing to drawing. Styles become presentation attributes, ids get a prefix, and what is not on the lists is dropped,
-so that a drawing can neither run, fetch nor restyle anything.
+so that a drawing can neither run, fetch nor restyle anything. Its pictures are the pixels that it carries.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["inline_svg"]
 
 _SHAPES = {
     *("svg", "g", "defs", "use", "path", "rect", "circle", "ellipse", "line", "polyline", "polygon"),
-    *("clipPath", "pattern"),
+    *("clipPath", "pattern", "image"),
 }
 _PAINT = {
     *("fill", "fill-opacity", "fill-rule", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray"),
@@ -29,6 +29,8 @@ _PLACE = {
 # The style of bench.plotting, told as parts of the page: ink and paper follow its theme.
 _INK, _PAPER, _RULE = "#000000", "#ffffff", "#dddddd"
 _POINT_PX = 96 / 72  # CSS: 96 px and 72 pt an inch
+# The one kind of picture: pixels that the page itself carries.
+_PIXELS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=\s]+")
 _LOCAL = re.compile(r"url\(\s*[\"']?#([^)\"']+)[\"']?\s*\)")
 
 
@@ -60,7 +62,7 @@ def _kept(element: ElementTree.Element, prefix: str) -> ElementTree.Element | No
     for name, value in {**written, **_declarations(written.get("style", ""))}.items():
         _set(kept, name, value.strip(), prefix)
     kept.extend(child for child in (_kept(child, prefix) for child in element) if child is not None)
-    return kept
+    return None if tag == "image" and "href" not in kept.attrib else kept
 
 
 def _set(kept: ElementTree.Element, name: str, value: str, prefix: str) -> None:
@@ -69,9 +71,9 @@ def _set(kept: ElementTree.Element, name: str, value: str, prefix: str) -> None:
     if name == "id":
         value = f"{prefix}.{value}"
     elif name == "href":
-        if not value.startswith("#"):
+        if (address := _address(kept.tag, value, prefix)) is None:
             return
-        value = f"#{prefix}.{value[1:]}"
+        value = address
     elif "(" in value and name in _PAINT:
         if (target := _LOCAL.fullmatch(value)) is None:
             return
@@ -80,6 +82,13 @@ def _set(kept: ElementTree.Element, name: str, value: str, prefix: str) -> None:
         part = {_INK: "ink", _PAPER: "paper", _RULE: "rule"}[value.lower()]
         kept.set("class", f"{kept.get('class', '')} {name}-{part}".strip())
     kept.set(name, value)
+
+
+def _address(tag: str, value: str, prefix: str) -> str | None:
+    """A place in the drawing, or of an image the pixels that it carries; None for any other."""
+    if tag == "image":
+        return value if _PIXELS.fullmatch(value) else None
+    return f"#{prefix}.{value[1:]}" if value.startswith("#") else None
 
 
 def _declarations(style: str) -> dict[str, str]:

@@ -174,7 +174,8 @@ def finished(
     columns: tuple[Column, ...],
     rows: Iterable[tuple[Cell, ...]],
     notes: tuple[str, ...] = (),
+    wide: bool = False,
 ) -> Figure:
     """The matplotlib figure as a Figure of the report: SVG, description and data."""
     data = Table(id=f"{id}-data", title=f"{title}: the data", columns=columns, rows=tuple(rows))
-    return Figure(id=id, title=title, svg=figure_bytes(drawing, "svg"), alt=alt, data=data, notes=notes)
+    return Figure(id=id, title=title, svg=figure_bytes(drawing, "svg"), alt=alt, data=data, notes=notes, wide=wide)

@@ -13,6 +13,7 @@ from reports.paper.published import AVERAGES, MODELS
 
 __all__ = ["ledger_of_logs"]
 
+_TITLE = "The paper against its authors' logs, pair by pair"
 _ROUNDING = 0.05
 _PAPER_SEEDS = 3
 # (claim, sentence, method, over, model, printed saving's span as peak ratio)
@@ -25,7 +26,7 @@ _PEAKS = (
 
 def ledger_of_logs(logs: Logs) -> Ledger:
     """One row a printed average, a claim of quality, and a claim of memory, wherever the logs are complete."""
-    return Ledger(claims=(*_leads(logs), *_memory(logs), *_averages(logs)))
+    return Ledger(title=_TITLE, claims=(*_leads(logs), *_memory(logs), *_averages(logs)))
 
 
 def _leads(logs: Logs) -> Iterator[Claim]:

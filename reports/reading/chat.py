@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,8 @@ class ChatRun:
     seed: int
     conversations: tuple[str, ...]
     """Of each valid loss."""
+    saved: str | None
+    """Folder of the trained model, by which a judge's record names it."""
 
     @property
     def record(self) -> Record:
@@ -48,6 +51,11 @@ class ChatComparison:
         """The newest."""
         return max((run.record for runs in self.runs.values() for run in runs), key=lambda record: record.ended)
 
+    def rows_against(self, reference: str, methods: Sequence[str]) -> list[dict[str, Any]]:
+        """A row a method, paired with ``reference``; verdicts by Holm over these methods alone."""
+        chosen = {name: [run.record for run in self.runs[name]] for name in (reference, *methods)}
+        return compare(chosen, reference=reference)[1:]
+
 
 def read_chat(source: Source) -> ChatRun:
     """The run; Unreadable where the record is none of ``eval.chat``."""
@@ -57,8 +65,9 @@ def read_chat(source: Source) -> ChatRun:
         raise Unreadable(f"{fields.place}: {len(names)} conversations, {len(losses)} losses, {len(tokens)} lengths")
     check_costs(fields)
     fields.count_or_none("model_parameters")
-    method = Fields.of(source.record.config, "config").text("method")
-    return ChatRun(source=source, method=method, seed=source.record.seed, conversations=names)
+    method, saved = Fields.of(source.record.config, "config").text("method"), fields.inside_or_none("saved")
+    folder = None if saved is None else saved.text("folder")
+    return ChatRun(source=source, method=method, seed=source.record.seed, conversations=names, saved=folder)
 
 
 def chat_comparisons(runs: list[ChatRun]) -> list[ChatComparison]:

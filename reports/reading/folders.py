@@ -11,10 +11,11 @@ from typing import Any
 from bench.errors import BadRequest
 from bench.record import Record
 from bench.store import Store
-from eval.mtbench.hostile import well_formed
+from eval.mtbench.hostile import one_line, well_formed
 
 __all__ = ["Skipped", "Source", "read_folders"]
 
+_NOTE = "NOTE.txt"
 _RECORD_NAME = re.compile(r"[A-Za-z0-9_]+-[0-9]+\.json")
 # Stores lie in the folder given or so many floors below it: a results folder is also home to checkpoints and bases,
 # which are deep and none of ours to read.
@@ -27,6 +28,8 @@ class Source:
 
     folder: str
     record: Record
+    note: str | None = None
+    """What must be said beside the figures of that folder: the line in its NOTE.txt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +50,11 @@ def read_folders(folders: Iterable[Path]) -> tuple[list[Source], list[Skipped]]:
             raise BadRequest(f"{str(given)!r} is no folder: give --results DIR, or measure: python -m bench.speed")
         for store in stores(given):
             name = store.name if store != given else given.resolve().name
+            note = _note(store)
             records, damaged = Store(store).read_all()
             for record in records:
                 try:
-                    sources.append(Source(folder=well_formed(name), record=_mended(record)))
+                    sources.append(Source(folder=well_formed(name), record=_mended(record), note=note))
                 except RecursionError:
                     path = f"{record.kind}/{record.key}"
                     skipped.append(Skipped(path=path, reason="not a record: nested too deeply"))
@@ -73,6 +77,15 @@ def _stores(folder: Path, floors: int) -> list[Path]:
         return []
     inside = sorted(path for path in folder.iterdir() if path.is_dir())
     return [store for path in inside for store in _stores(path, floors - 1)]
+
+
+def _note(store: Path) -> str | None:
+    """One line, cut at a length to be read; None where there is none that can be read."""
+    try:
+        text = (store / _NOTE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return one_line(text, 300) or None
 
 
 def _shown(path: Path, given: Path) -> str:

@@ -25,6 +25,13 @@ class Peak:
     trainable_parameters: int | None
     updated_parameters: int | None
     adapter_bytes: int | None
+    saved_bytes: int | None
+    """Held for the backward when the forward ends."""
+    leak_bytes: float | None
+    """More alive after each step than after the one before."""
+    requested_bytes: int | None
+    """CUDA alone: before the allocator rounds, and what it holds from the driver."""
+    reserved_bytes: int | None
 
     @property
     def record(self) -> Record:
@@ -63,6 +70,10 @@ def read_peak(source: Source) -> Peak:
         trainable_parameters=fields.count_or_none("trainable_parameters"),
         updated_parameters=fields.count_or_none("updated_parameters"),
         adapter_bytes=fields.count_or_none("adapter_bytes"),
+        saved_bytes=fields.count_or_none("saved_for_backward_bytes"),
+        leak_bytes=fields.number_or_none("leak_bytes_per_step"),
+        requested_bytes=fields.count_or_none("requested_bytes"),
+        reserved_bytes=fields.count_or_none("reserved_bytes"),
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 from bench.presets import PRESETS
 from bench.record import Record
@@ -42,10 +44,18 @@ def setting_of(record: Record) -> str:
     """``AMD EPYC, 2 threads; roberta-base (random weights), cola, 16 x 128, padding max, fp32``."""
     asked = record.config
     told = [f"{model_called(record)} ({'random weights' if asked.get('random_weights') is True else 'pretrained'})"]
-    task = asked.get("task")
-    told.append(task if isinstance(task, str) else "synthetic text" if task is None else "unknown text")
+    told.append(_text(asked))
     protocol = asked.get("protocol")
     where = protocol if isinstance(protocol, dict) else asked
     told.append(f"{where.get('batch_size')} x {where.get('max_length')}")
-    told += [f"padding {where.get('padding')}", str(asked.get("dtype"))]
+    told += [f"padding {where['padding']}"] if where.get("padding") else []
+    told.append(str(asked.get("dtype")))
     return f"{describe_machine(record)}; {', '.join(told)}"
+
+
+def _text(asked: Mapping[str, Any]) -> str:
+    """A GLUE task, conversations, or text made up."""
+    named = asked.get("data") if asked.get("task") is None else asked["task"]
+    if isinstance(named, str):
+        return named.rstrip("/").rsplit("/", 1)[-1]
+    return "synthetic text" if named is None else "unknown text"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from bench.rows import BASELINE
 from bench.train import PHASES
-from reports.behind import behind, bracketed, step_times
+from reports.behind import behind, bracketed, noted, step_times
 from reports.document import Cell, Samples, Table
 from reports.reading.calibrations import Calibration
 from reports.reading.memory import Peak, PeakGroup
@@ -21,6 +21,15 @@ _INSTRUMENTS = {
     "tracked": "tracked peak of live tensor storages: not CUDA memory, and not the process's size",
     "predicted": "predicted from shapes, every token active: nothing was allocated",
 }
+
+More = tuple[str, str, str, Callable[[Peak], float | None]]
+# Shown where a record tells them: name, unit, note, figure.
+_MORE: tuple[More, ...] = (
+    ("saved", "MiB", "held for the backward when the forward ends", lambda peak: peak.saved_bytes),
+    ("leak", "MiB a step", "more alive after each step than after the one before", lambda peak: peak.leak_bytes),
+    ("requested", "MiB", "before CUDA's allocator rounds", lambda peak: peak.requested_bytes),
+    ("reserved", "MiB", "held by CUDA's allocator", lambda peak: peak.reserved_bytes),
+)
 
 
 def speed_table(run: SpeedRun, id: str) -> Table:
@@ -43,7 +52,7 @@ def speed_table(run: SpeedRun, id: str) -> Table:
             number_column("earned back", "steps", "training steps after which setup is earned back against full"),
         ),
         rows=tuple(_speed_row(run, row) for row in run.rows.values()),
-        notes=tuple(_speed_notes(run)),
+        notes=(*_speed_notes(run), *noted([run.source])),
     )
 
 
@@ -104,6 +113,7 @@ def _speed_notes(run: SpeedRun) -> list[str]:
 def peak_table(group: PeakGroup, id: str) -> Table:
     """Peaks of one setting by one instrument."""
     phases = list(dict.fromkeys(phase for peak in group.peaks.values() for phase in peak.by_phase_bytes))[:6]
+    more = [told for told in _MORE if any(told[3](peak) is not None for peak in group.peaks.values())]
     return Table(
         id=id,
         title=f"Peak memory, {group.instrument}: {setting_of(group.record)}",
@@ -116,10 +126,12 @@ def peak_table(group: PeakGroup, id: str) -> Table:
             number_column("trainable", "parameters"),
             number_column("updated", "parameters a step"),
             number_column("adapter", "MiB"),
+            *(number_column(name, unit, note) for name, unit, note, _ in more),
         ),
-        rows=tuple(_peak_row(group, peak, phases) for peak in _full_first(group)),
+        rows=tuple(_peak_row(group, peak, phases, more) for peak in _full_first(group)),
         notes=(
             f"Peak: {_INSTRUMENTS.get(group.instrument, group.instrument)}. One exact reading a method: no interval.",
+            *noted(peak.source for peak in group.peaks.values()),
         ),
     )
 
@@ -129,7 +141,7 @@ def _full_first(group: PeakGroup) -> list[Peak]:
     return sorted(group.peaks.values(), key=lambda peak: (order.get(peak.method, len(order)), peak.method))
 
 
-def _peak_row(group: PeakGroup, peak: Peak, phases: Sequence[str]) -> tuple[Cell, ...]:
+def _peak_row(group: PeakGroup, peak: Peak, phases: Sequence[str], more: Sequence[More]) -> tuple[Cell, ...]:
     own = behind([peak.source], [Samples(name=f"{peak.method}: peak", unit="bytes", values=(float(peak.peak_bytes),))])
     return (
         label(peak.method),
@@ -139,6 +151,7 @@ def _peak_row(group: PeakGroup, peak: Peak, phases: Sequence[str]) -> tuple[Cell
         amount(peak.trainable_parameters, ",.0f", detail=own),
         amount(peak.updated_parameters, ",.0f", detail=own),
         amount(_mib(peak.adapter_bytes), ",.2f", detail=own),
+        *(amount(_mib(read(peak)), ",.1f", detail=own) for _, _, _, read in more),
     )
 
 
@@ -167,7 +180,10 @@ def calibration_table(runs: Sequence[Calibration], id: str) -> Table:
             text_column("instrument"),
         ),
         rows=tuple(rows),
-        notes=("Rows are of different settings: they stand beside each other, and are not compared.",),
+        notes=(
+            "Rows are of different settings: they stand beside each other, and are not compared.",
+            *noted(run.source for run in runs),
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from reports.behind import behind
@@ -9,9 +10,10 @@ from reports.document import Table
 from reports.reading.folders import Skipped, Source
 from reports.reading.others import key_figures
 from reports.reading.settings import setting_of
+from reports.reading.shelf import PARTS
 from reports.tables.cells import amount, label, number_column, text_column
 
-__all__ = ["failed_table", "kind_table", "skipped_table"]
+__all__ = ["failed_table", "kind_table", "parts_table", "skipped_table"]
 
 
 def kind_table(kind: str, sources: Sequence[Source], id: str) -> Table:
@@ -35,6 +37,21 @@ def kind_table(kind: str, sources: Sequence[Source], id: str) -> Table:
         columns=(text_column("setting"), text_column("method"), text_column("figure"), number_column("value")),
         rows=tuple(rows),
         notes=("The numbers nearest the top of each record; lists of samples are in the records.",),
+    )
+
+
+def parts_table(sources: Sequence[Source], id: str) -> Table:
+    """Records that others are made of, counted by kind and setting: their figures stand where those others do."""
+    found = Counter((source.record.kind, setting_of(source.record)) for source in sources)
+    return Table(
+        id=id,
+        title="Records that others are made of",
+        columns=(text_column("kind"), text_column("what it is"), text_column("setting"), number_column("records")),
+        rows=tuple(
+            (label(kind), label(PARTS[kind]), label(setting), amount(times, ",.0f"))
+            for (kind, setting), times in sorted(found.items())
+        ),
+        notes=("Each stands under Runs with its command.",),
     )
 
 

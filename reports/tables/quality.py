@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from reports.behind import behind
+from reports.behind import behind, noted
 from reports.document import Cell, CellStatus, Detail, Samples, Table
 from reports.reading.judged import JudgedRun
 from reports.reading.quality import Comparison
@@ -38,7 +38,7 @@ def quality_table(one: Comparison, id: str) -> Table:
             number_column("training", "s"),
         ),
         rows=tuple(_quality_row(one, row, metrics) for row in rows),
-        notes=tuple(_quality_notes(one, rows)),
+        notes=(*_quality_notes(one, rows), *noted(run.source for own in one.runs.values() for run in own)),
     )
 
 

@@ -131,7 +131,7 @@ def gradients(shares: Mapping[str, Sequence[float]], *, figure: str = "energy_sh
 
 def chat(method: str, losses: Sequence[float], *, seed: int = 0, **words: Any) -> Record:
     """A conversation-tuning record: one loss a conversation, of ten tokens each."""
-    made = record("chat", f"{method}{seed}")
+    made = record("chat", f"{method.replace('-', '')}{seed}")
     result = {
         "conversations": [f"c{number}" for number in range(len(losses))],
         "nll": [10 * loss for loss in losses],

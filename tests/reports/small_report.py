@@ -226,4 +226,4 @@ def _ledger(say: Callable[[str], str]) -> Ledger:
         )
         for number, (verdict, certainty, measured) in zip((1, 2, 3, 4, 10), told, strict=True)
     )
-    return Ledger(claims=claims)
+    return Ledger(title=say("The claims, one by one"), claims=claims)

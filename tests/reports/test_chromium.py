@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from reports.site import page
-from tests.reports.small_report import SPEEDS, small_report
+from tests.reports.small_report import RUN, SPEEDS, small_report
 from tests.reports.visit import DESKTOP, PHONE, Visit
 
 if TYPE_CHECKING:
@@ -135,6 +135,10 @@ def test_it_prints(visit: Visit) -> None:
     assert not visit.page.get_by_role("button", name="Theme").is_visible()
     assert not visit.page.locator("input").first.is_visible()
     assert visit.page.locator("table.ledger pre").first.is_visible()  # folded on the screen
+    assert visit.page.get_by_text("Raw samples are in the records").is_visible()  # what no click leads to on paper
+    run = visit.page.locator("details.run")
+    assert run.locator("pre.command").is_visible() and run.get_by_text(RUN).is_visible()
+    assert not run.get_by_text("Fingerprints").is_visible()
     visit.page.set_viewport_size({"width": 688, "height": 1000})  # A4 between margins of 14 mm
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 688
 

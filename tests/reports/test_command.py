@@ -11,6 +11,7 @@ from bench.cli import DONE, FAILED
 from bench.errors import BadRequest
 from bench.store import Store
 from reports.__main__ import main, parser
+from reports.paper.published import TASKS
 from tests.reports.small_records import peak, speed
 
 TIMES = {"full": [10.0, 11.0, 10.4], "lora": [9.0, 9.9, 9.4]}
@@ -85,3 +86,20 @@ def test_help_has_defaults_and_an_example() -> None:
     text = parser().format_help()
     assert "example: python -m reports" in text
     assert text.count("(default:") >= 5
+
+
+def test_the_authors_logs_beside_the_records_have_a_ledger_of_their_own(
+    results: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--quiet"]) == DONE
+    assert "authors' logs" not in capsys.readouterr().out
+    lines = [f"bert-base-uncased,{task},{method},{seed},accuracy,0.8{seed},1000"
+             for task in TASKS for method in ("ft", "lora", "sparse") for seed in (1, 2)]  # fmt: skip
+    head = "model,task,method,seed,metric,value,peak_mem_mib"
+    (results / "authors_runs.csv").write_text("\n".join([head, *lines, ""]))
+    assert main(["--quiet"]) == DONE
+    titles = ("The paper's claims, one by one", "The paper against itself, statement by statement",
+              "The paper against its authors' logs, pair by pair")  # fmt: skip
+    said, told = capsys.readouterr().out, Path("results/report/report.md").read_text()
+    for title in titles:
+        assert f"{title}: " in said and f"\n### {title}\n" in told.replace("&#39;", "'")

@@ -78,7 +78,7 @@ LOST = Cell(text="1", detail=Detail(runs=("nowhere/speed/1",)))
     [
         table("lost", LOST),
         Figure(id="drawing", title="t", svg=b"", alt="a", data=table("lost", LOST)),
-        Ledger(claims=(replace(claim(Verdict.REPRODUCED), measured=(LOST,)),)),
+        Ledger(title="L", claims=(replace(claim(Verdict.REPRODUCED), measured=(LOST,)),)),
     ],
     ids=["table", "figure", "ledger"],
 )
@@ -108,7 +108,7 @@ def test_an_untested_claim_says_what_testing_takes() -> None:
 
 def test_verdicts_are_counted_in_their_own_order() -> None:
     verdicts = [Verdict.NOT_TESTED, Verdict.REPRODUCED, Verdict.NOT_TESTED]
-    counts = Ledger(claims=tuple(map(claim, verdicts))).counts()
+    counts = Ledger(title="L", claims=tuple(map(claim, verdicts))).counts()
     assert list(counts.items()) == [(Verdict.REPRODUCED, 1), (Verdict.NOT_TESTED, 2)]
 
 

@@ -15,6 +15,7 @@ from bench.store import Store
 from reports.reading.folders import read_folders, stores
 from reports.reading.others import key_figures
 from reports.reading.shelf import read_shelf
+from reports.tables.cost import speed_table
 from tests.reports.small_records import CPU, peak, quality, record, speed
 
 TIMES = {"full": [10.0, 11.0, 10.5], "lora": [9.0, 9.9, 9.45]}
@@ -137,3 +138,12 @@ def test_half_a_surrogate_pair_is_mended_where_it_is_read(tmp_path: Path) -> Non
     path.write_text(path.read_text().replace("python x", "python \\ud800"))
     (found,) = read_shelf([tmp_path]).sources
     assert found.record.command == "python \ufffd"
+
+
+def test_what_a_folder_says_of_itself_stands_beside_its_tables(tmp_path: Path) -> None:
+    Store(tmp_path / "loud").write(speed(TIMES))
+    Store(tmp_path / "still").write(speed(TIMES, key="other"))
+    (tmp_path / "loud" / "NOTE.txt").write_text("Other work ran\nbeside <it>.\n")
+    loud, still = sorted(read_shelf([tmp_path]).speed, key=lambda run: run.source.folder)
+    assert speed_table(loud, "l").notes[-1] == "loud: Other work ran beside <it>."
+    assert not any("still" in note or "beside" in note for note in speed_table(still, "s").notes)

@@ -10,10 +10,11 @@ import pytest
 from bench.gradients.energy import KEPT_SHARES
 from bench.record import Record
 from reports.document import Figure, Prose
+from reports.gradient_curves import energy_blocks
 from reports.reading.gradients import read_gradients
 from reports.reading.memory import group_peaks, read_peak
 from reports.reading.speed import read_speed
-from reports.sweeps import category_blocks, energy_blocks, sparsity_blocks
+from reports.sweeps import category_blocks, sparsity_blocks
 from tests.reports.small_records import peak, record, source, speed
 
 SHARES = list(KEPT_SHARES)
@@ -53,7 +54,7 @@ def test_energy_is_the_mean_over_gradients_by_role_and_space() -> None:
 def test_a_curve_that_cannot_be_read_is_told(curve: Any) -> None:
     (told,) = energy_blocks(read_gradients(source(gradients(reading("up", "shared", 0, curve)))), "e")
     assert isinstance(told, Prose) and told.warning
-    assert told.text.startswith("Not drawn: result.rows[0].curve")
+    assert told.text.startswith("Not shown: result.rows[0].curve")
 
 
 def swept() -> Record:
@@ -99,4 +100,4 @@ def test_the_peak_is_drawn_by_category_where_it_was_taken_apart() -> None:
     (told,) = category_blocks(
         group_peaks([read_peak(source(replace(apart, result={**apart.result, "at_peak": "x"})))])[0], "c"
     )
-    assert isinstance(told, Prose) and told.text.startswith("Not drawn: result.at_peak")
+    assert isinstance(told, Prose) and told.text.startswith("Not shown: result.at_peak")

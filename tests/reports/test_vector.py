@@ -46,6 +46,15 @@ def test_what_could_act_is_left_out() -> None:
     assert path.attrib == {"id": "f.kept", "d": "M0 0L9 9", "stroke": "url(#f.kept)", "stroke-width": "2"}
 
 
+def test_a_picture_is_its_own_pixels_or_nothing() -> None:
+    pixels = "data:image/png;base64,aGk=\nAAAA"
+    others = ("https://example.invalid/x.png", "data:image/svg+xml;base64,aGk=", "data:text/html,x", "#kept", "")
+    pictures = "".join(f'<image id="p{n}" width="3" href="{href}"/>' for n, href in enumerate((pixels, *others)))
+    root = parsed(f'<svg xmlns="http://www.w3.org/2000/svg"><image width="1"/>{pictures}</svg>'.encode())
+    assert [(element.get("id"), element.get("width")) for element in root] == [("f.p0", "3")]
+    assert root[0].get("href", "").startswith("data:image/png;base64,aGk=")
+
+
 def test_every_name_that_a_drawing_points_to_is_its_own() -> None:
     text = str(inline_svg(drawing(), "one", "alt"))
     ids = re.findall(r' id="([^"]*)"', text)
