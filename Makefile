@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(PY) -m pip install -qq --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv speed test check format clean
+.PHONY: help venv speed test page check format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ $(STAMP): pyproject.toml constraints.txt
 
 speed: $(STAMP) ## print the speed and memory table: python -m bench.speed $(ARGS)
 	@$(PY) -m bench.speed $(ARGS)
+
+page: $(STAMP) ## make reports/published/page again from the published records (ARGS goes to reports)
+	@$(PY) -m reports --results reports/published --out reports/published/page $(ARGS)
 
 # One thread a process: the test processes share the cores, and sums come out in one order.
 test: check ## the gate: check, then every test (ARGS goes to pytest)
