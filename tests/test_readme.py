@@ -88,6 +88,25 @@ def test_the_accuracies_are_those_of_published_records() -> None:
         assert len(scores) == 3 and accuracy == f"{100 * sum(scores) / 3:.1f}"
 
 
+def test_the_comparison_at_equal_memory_is_a_published_one() -> None:
+    (compared,) = (r for r in published("2026-11-21-xeon-sst2-memory") if r["kind"] == "glue_comparison")
+    lora, compact = compared["result"]["rows"]
+    said = re.search(
+        r"with 4% of the entries \((\d+)k numbers\strain, peak (\d+) MiB against LoRA's (\d+)\) it stands at (\S+) "
+        r"against (\S+), a difference of (\S+) \[(\S+), (\S+)\], and is not\sinferior "
+        r"by one point \(lower bound (\S+);",
+        README,
+    )
+    assert said is not None and compact["method"] == "sparsegrad-compact" and compact["difference"]["non_inferior"]
+    assert [float(figure) for figure in said.groups()] == [
+        round(compact["trainable_parameters"] / 1000),
+        *(round(row["peak_bytes"] / 2**20) for row in (compact, lora)),
+        *(round(100 * row["headline"]["mean"], 1) for row in (compact, lora)),
+        *(round(100 * compact["difference"][name], 1) for name in ("mean", "low", "high", "lower_bound")),
+    ]
+    assert compact["difference"]["margin"] == 0.01 and "--kept 0.04" in compared["command"]
+
+
 def test_the_predicted_peaks_are_those_of_published_records() -> None:
     records = [r for r in published("2026-11-21-predicted") if r["config"]["model"] == "llama-2-7b"]
     peaks = {(r["config"]["method"], r["config"]["fixed_basis"]): r["result"]["peak_bytes"] for r in records}
