@@ -1,4 +1,4 @@
-"""One fine-tuning run as a value: everything its result depends on, and nothing else."""
+"""One fine-tuning run as a value: everything its result depends on, and nothing else; of a task, or of any text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bench.models import ModelSource, resolve_model
 from bench.sequences import choose_tokenizer
 from bench.tokenize import Tokenizer
 from eval.forgetting import OtherText
+from eval.job import Source
 from eval.protocol import Protocol
 from eval.splits import Splits, read_splits
 from eval.synthetic import ENCODER, small_encoder
@@ -18,7 +19,7 @@ from eval.tasks import TASKS
 from eval.watch import Watch
 from sparsegrad.methods import METHODS, Method, Settings
 
-__all__ = ["Cell", "Subject"]
+__all__ = ["Cell", "Run", "Subject"]
 
 ScoredOn = Literal["reported", "held out"]
 
@@ -70,36 +71,23 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One run: subject, method, budget, learning rate, protocol. Fields that name an option have its meaning."""
+class Run:
+    """What every run is told, whatever it learns from. Fields that name an option have its meaning."""
 
-    kind: ClassVar[str] = "glue"
-    """Of its record."""
-    subject: Subject
+    subject: Source
     method: str
     lr: float
     kept: int | float
     core: tuple[int, int] | None = None
     fixed_basis: str = "per-block"
     lora_rank: int
-    trainable: str
+    trainable: str = "mlp"
     targets: str | None
     every: int
     protocol: Protocol
     calibration_steps: int
-    scored_on: ScoredOn
-    """"held out": trained without that slice and scored on it, to choose by. "reported": scored on the validation
-    split, and trained on the whole training split unless early stopping needs the slice."""
     device: str
     dtype: str
-    forgetting: OtherText | None = None
-    """The text that the pretrained model is asked for before and after; None: it is not asked."""
-
-    @property
-    def name(self) -> str:
-        """For people: sst2 lora, seed 1, lr 0.0001."""
-        purpose = ", to choose by" if self.scored_on == "held out" else ""
-        return f"{self.subject.task} {self.method}, seed {self.subject.seed}, lr {self.lr:g}{purpose}"
 
     def chosen_method(self) -> Method:
         """The method itself."""
@@ -119,6 +107,26 @@ class Cell:
             accumulate=self.protocol.accumulate > 1,
             seed=self.subject.seed,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell(Run):
+    """One run on a task: subject, method, budget, learning rate, protocol."""
+
+    kind: ClassVar[str] = "glue"
+    """Of its record."""
+    subject: Subject
+    scored_on: ScoredOn
+    """"held out": trained without that slice and scored on it, to choose by. "reported": scored on the validation
+    split, and trained on the whole training split unless early stopping needs the slice."""
+    forgetting: OtherText | None = None
+    """The text that the pretrained model is asked for before and after; None: it is not asked."""
+
+    @property
+    def name(self) -> str:
+        """For people: sst2 lora, seed 1, lr 0.0001."""
+        purpose = ", to choose by" if self.scored_on == "held out" else ""
+        return f"{self.subject.task} {self.method}, seed {self.subject.seed}, lr {self.lr:g}{purpose}"
 
     def config(self) -> dict[str, Any]:
         """JSON types, for the record. The device is told by the record's environment: the result is not its own."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from bench.errors import BadRequest
 from bench.models import ModelSource, local_folder, resolve_model
+from eval.cell import Run
 from eval.chat.conversation import fingerprint_of
 from eval.chat.rendering import Rendering
 from eval.chat.saving import Form
@@ -17,9 +18,7 @@ from eval.chat.sources import Parts, read_parts
 from eval.chat.synthetic import LLAMA, SYNTHETIC, generated, small_llama, small_tokenizer
 from eval.mtbench.speaker import tokenizer_in
 from eval.mtbench.templates import Template, template_for
-from eval.protocol import Protocol
 from eval.watch import Watch
-from sparsegrad.methods import METHODS, Method, Settings
 
 __all__ = ["Cell", "Subject"]
 
@@ -86,10 +85,14 @@ class Subject:
         """
         source, parts = self.source(), self.parts()
         rendering = self.rendering(source)
-        rendered, _ = rendering.rendered(parts.valid[:_TEXTS_COMPARED])
-        if len({text.tree for text in rendered}) < 2:
-            raise BadRequest(f"--max-length {self.max_length} cuts the conversations before their replies; give more")
-        told = repr([(text.input_ids, text.labels) for text in rendered])
+        rendered, _ = rendering.rendered(parts.valid)
+        learned = any(rendering.rendered([conversation])[0] for conversation in parts.train)
+        if len({text.tree for text in rendered}) < 2 or not learned:
+            raise BadRequest(
+                f"--max-length {self.max_length} cuts the conversations before their replies, or they hold the text of "
+                "special tokens; give more, or other --data"
+            )
+        told = repr([(text.input_ids, text.labels) for text in rendered[:_TEXTS_COMPARED]])
         highest = max(max(text.input_ids) for text in rendered)
         if highest >= source.config.vocab_size:
             raise BadRequest(
@@ -108,53 +111,22 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One run: subject, method, budget, learning rate, protocol. Fields that name an option have its meaning."""
+class Cell(Run):
+    """One run on conversations: the linears alone train."""
 
     kind: ClassVar[str] = "chat"
     """Of its record."""
 
     subject: Subject
-    method: str
-    lr: float
-    kept: int | float
-    core: tuple[int, int] | None
-    fixed_basis: str
-    lora_rank: int
-    targets: str | None
-    every: int
-    protocol: Protocol
     gradient_checkpointing: bool
-    calibration_steps: int
     save: Form | None
     models: Path
     """Folder of what is saved, each run under its own name there."""
-    device: str
-    dtype: str
 
     @property
     def name(self) -> str:
         """For people: lora, seed 1, lr 0.0001."""
         return f"{self.method}, seed {self.subject.seed}, lr {self.lr:g}"
-
-    def chosen_method(self) -> Method:
-        """The method itself."""
-        return METHODS[self.method]
-
-    def settings(self) -> Settings:
-        """What the method is given: the linears alone train."""
-        return Settings(
-            kept=self.kept,
-            core=self.core,
-            fixed_basis=self.fixed_basis,  # type: ignore[arg-type]
-            lora_rank=self.lora_rank,
-            trainable="mlp",
-            targets=self.targets,
-            every=self.every,
-            lr=self.lr,
-            accumulate=self.protocol.accumulate > 1,
-            seed=self.subject.seed,
-        )
 
     def config(self) -> dict[str, Any]:
         """JSON types, for the record. Where it ran and where the model lies is not what the result depends on."""
