@@ -56,12 +56,14 @@ def weight(count: int, device: torch.device) -> float:
 class Shares(Sampler[list[int]]):
     """Of each batch in the order of `sampler`, every n-th example to each of n processes.
 
-    A last batch too small to go round is given whole to all of them, which is the same mean.
+    A last batch too small to go round is given whole to all of them, which is the same mean over the batch; or, where
+    `empty`, it is dealt out as far as it goes, which is the same sum: the others get a share of no examples.
     """
 
-    def __init__(self, sampler: Any, batch_size: int) -> None:
+    def __init__(self, sampler: Any, batch_size: int, *, empty: bool = False) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
+        self.empty = empty
 
     def set_epoch(self, epoch: int) -> None:
         """The order is the epoch's."""
@@ -74,7 +76,8 @@ class Shares(Sampler[list[int]]):
         order = list(self.sampler)
         for at in range(0, len(order), self.batch_size):
             batch = order[at : at + self.batch_size]
-            yield batch[rank() :: processes()] if len(batch) >= processes() else batch
+            dealt = self.empty or len(batch) >= processes()
+            yield batch[rank() :: processes()] if dealt else batch
 
 
 class ShareLoader(DataLoader[Any]):

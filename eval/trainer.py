@@ -65,9 +65,16 @@ class TaskTrainer(SparseGradTrainerMixin, Trainer):
     # divided by the examples of the whole update, and accumulated backwards would add up to a multiple of it.
     loss_is_scaled_for_ga = False
 
+    empty_shares = False
+    """Whether the collator makes a batch of no examples, one that counts for nothing."""
+
     def __init__(self, *args: Any, sampler: SeededSampler, **words: Any) -> None:
         super().__init__(*args, **words)
         self._sampler = sampler
+        assert self.model is not None
+        if processes() > 1 and not _left_to_ddp(self.model):
+            # Prepared as if for evaluation it stays unwrapped: DDP refuses a model in which it has nothing to average.
+            self.accelerator.prepare_model(self.model, evaluation_mode=True)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SeededSampler:
         return self._sampler
@@ -77,7 +84,8 @@ class TaskTrainer(SparseGradTrainerMixin, Trainer):
         if processes() == 1:
             return super().get_train_dataloader()
         assert self.train_dataset is not None
-        shares = Shares(self._sampler, self.args.per_device_train_batch_size * processes())
+        size = self.args.per_device_train_batch_size * processes()
+        shares = Shares(self._sampler, size, empty=self.empty_shares)
         return ShareLoader(self.train_dataset, batch_sampler=shares, collate_fn=self.data_collator)
 
     def terms(self, inputs: dict[str, Any]) -> int:
@@ -114,6 +122,12 @@ class TaskTrainer(SparseGradTrainerMixin, Trainer):
     def _load_best_model(self) -> None:
         assert self.state.best_model_checkpoint is not None
         self._load_from_checkpoint(self.state.best_model_checkpoint)
+
+
+def _left_to_ddp(model: nn.Module) -> bool:
+    """Whether anything trains whose gradient `sparsegrad.data_parallel` leaves to DDP."""
+    own = set(getattr(model, "_ddp_params_and_buffers_to_ignore", ()))
+    return any(parameter.requires_grad and name not in own for name, parameter in model.named_parameters())
 
 
 def latest_checkpoint(folder: Path) -> str | None:

@@ -16,8 +16,7 @@ from bench.hub import quiet
 from bench.request import DTYPES
 from eval.assembly import course
 from eval.chat.cell import Cell
-from eval.chat.loss import Collator, Row, TreeLoss, by_tree, row_of
-from eval.chat.rendering import Rendering
+from eval.chat.loss import Row, TreeLoss, batch_of, by_tree, row_of
 from eval.chat.saving import save_model
 from eval.chat.trainer import ReplyTrainer
 from eval.finetune import settle
@@ -51,11 +50,10 @@ def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict
     prepared = cell.chosen_method().prepare(model, cell.settings(), None if bases is None else Bases.load(bases))
     data_parallel(prepared.model)
     convert_s = time.perf_counter() - started
-    collator = _collator(rendering)
-    told = _trained(cell, prepared, folder, [row_of(text) for text in train], collator)
+    told = _trained(cell, prepared, folder, [row_of(text) for text in train])
     started = time.perf_counter()
     size = cell.protocol.batch_size // cell.protocol.accumulate
-    losses = by_tree(prepared.model, valid, collator, device, batch_size=size)
+    losses = by_tree(prepared.model, valid, device, batch_size=size)
     evaluate_s = time.perf_counter() - started
     saved = None
     if cell.save is not None and prepared.optimizer is not None and rank() == 0:
@@ -91,8 +89,7 @@ def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:
     size = cell.protocol.batch_size
     generator = torch.Generator().manual_seed(cell.subject.seed)
     order = shuffled(len(train), cell.calibration_steps * size, generator=generator)
-    collator = _collator(rendering)
-    batches = [collator([row_of(train[i]) for i in order[at : at + size]]) for at in range(0, len(order), size)]
+    batches = [batch_of([row_of(train[i]) for i in order[at : at + size]]) for at in range(0, len(order), size)]
     model = source.build().to(device=device, dtype=DTYPES[cell.dtype])
     options = cell.chosen_method().calibration(cell.settings())
     assert options is not None, f"{cell.method} wants no bases"
@@ -104,12 +101,7 @@ def calibrate_cell(cell: Cell, path: Path, threads: int) -> dict[str, Any]:
     return {"calibration_s": seconds, "steps": cell.calibration_steps, "threads": threads}
 
 
-def _collator(rendering: Rendering) -> Collator:
-    """What fills a batch is hidden by the mask and counts in no loss: any id does where the tokenizer names none."""
-    return Collator(pad_id=rendering.tokenizer.pad_token_id or 0)
-
-
-def _trained(cell: Cell, prepared: Prepared, folder: Path, rows: list[Row], collator: Collator) -> dict[str, Any]:
+def _trained(cell: Cell, prepared: Prepared, folder: Path, rows: list[Row]) -> dict[str, Any]:
     """Train in place; how it went."""
     if prepared.optimizer is None:
         return {"steps": 0, "epochs": 0, "losses": [], "train_s": 0.0, "peak": None}
@@ -125,7 +117,7 @@ def _trained(cell: Cell, prepared: Prepared, folder: Path, rows: list[Row], coll
             model=prepared.model,
             args=_arguments(cell, folder, len(rows)),
             train_dataset=rows,
-            data_collator=collator,
+            data_collator=batch_of,
             optimizers=(prepared.optimizer, None),
             callbacks=[Ledger()],
             sampler=sampler,
@@ -146,7 +138,9 @@ def _arguments(cell: Cell, folder: Path, texts: int) -> TrainingArguments:
         num_train_epochs=protocol.epochs or 1,
         per_device_train_batch_size=each(protocol.batch_size // protocol.accumulate),
         gradient_accumulation_steps=protocol.accumulate,
-        average_tokens_across_devices=False,
+        # An update's tokens are counted over all processes.
+        average_tokens_across_devices=True,
+        ddp_find_unused_parameters=False,
         gradient_checkpointing=cell.gradient_checkpointing,
         # The other kind asks for inputs that require grad, which embeddings that do not train have not.
         gradient_checkpointing_kwargs={"use_reentrant": False} if cell.gradient_checkpointing else None,

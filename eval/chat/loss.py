@@ -16,9 +16,11 @@ from bench.tokenize import Encoding
 from bench.train import LossNotFinite, to_device
 from eval.chat.rendering import IGNORED, Rendered
 
-__all__ = ["Collator", "TreeLoss", "by_tree", "reply_nll", "row_of"]
+__all__ = ["TreeLoss", "batch_of", "by_tree", "reply_nll", "row_of"]
 
 Row = dict[str, Any]
+# Two tokens: the second would be foretold, if it counted.
+_NOTHING: Row = {"input_ids": [0, 0], "labels": [IGNORED, IGNORED]}
 
 
 def row_of(rendered: Rendered) -> Row:
@@ -26,20 +28,19 @@ def row_of(rendered: Rendered) -> Row:
     return {"input_ids": rendered.input_ids, "labels": rendered.labels}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Collator:
-    """Rows to a batch, padded to its longest: input_ids, attention_mask, labels, each (B, T) int64."""
+def batch_of(rows: Sequence[Row], *, filler: int = 0) -> Batch:
+    """Rows to a batch, padded to its longest: input_ids, attention_mask, labels, each (B, T) int64.
 
-    pad_id: int
-
-    def __call__(self, rows: Sequence[Row]) -> Batch:
-        """The batch."""
-        encodings = [Encoding(input_ids=row["input_ids"], token_type_ids=None) for row in rows]
-        width = max(len(row["labels"]) for row in rows)
-        padded = [row["labels"] + [IGNORED] * (width - len(row["labels"])) for row in rows]
-        batch = collate(encodings, torch.tensor(padded), pad_id=self.pad_id, width=width)
-        batch.pop("token_type_ids", None)
-        return batch
+    Arguments:
+        rows: none, the share of a process for which none is left, make a batch of one text that counts for nothing.
+        filler: hidden by the mask and counted in no loss, so that any id does; the tokenizer's own for padding may lie
+            beyond the model's vocabulary.
+    """
+    rows = rows or [_NOTHING]
+    encodings = [Encoding(input_ids=row["input_ids"], token_type_ids=None) for row in rows]
+    width = max(len(row["labels"]) for row in rows)
+    padded = [row["labels"] + [IGNORED] * (width - len(row["labels"])) for row in rows]
+    return collate(encodings, torch.tensor(padded), pad_id=filler, width=width)
 
 
 def reply_nll(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
@@ -63,9 +64,7 @@ class TreeLoss:
     tokens: int
 
 
-def by_tree(
-    model: nn.Module, rendered: Sequence[Rendered], collator: Collator, device: torch.device, *, batch_size: int
-) -> list[TreeLoss]:
+def by_tree(model: nn.Module, rendered: Sequence[Rendered], device: torch.device, *, batch_size: int) -> list[TreeLoss]:
     """Each tree's loss, in the order of their first texts; the model in eval mode, and as it was afterwards.
 
     Raises LossNotFinite where a loss is no number.
@@ -79,7 +78,7 @@ def by_tree(
         with torch.no_grad():
             for at in range(0, len(order), batch_size):
                 texts = order[at : at + batch_size]
-                nll_B, count_B = reply_nll(model, to_device(collator([row_of(text) for text in texts]), device))
+                nll_B, count_B = reply_nll(model, to_device(batch_of([row_of(text) for text in texts]), device))
                 for text, cost, count in zip(texts, nll_B.tolist(), count_B.tolist(), strict=True):
                     nll[text.tree] += cost
                     tokens[text.tree] += count

@@ -7,7 +7,6 @@ from typing import Any
 from torch import nn
 
 from eval.chat.loss import reply_nll
-from eval.ranks import weight
 from eval.trainer import TaskTrainer
 from sparsegrad.average import processes
 
@@ -18,6 +17,7 @@ class ReplyTrainer(TaskTrainer):
     """As `TaskTrainer`, with the loss of replies: nats a token, the mean over all counted tokens of an update."""
 
     loss_is_scaled_for_ga = True
+    empty_shares = True
 
     def __init__(self, *args: Any, **words: Any) -> None:
         super().__init__(*args, **words)
@@ -27,9 +27,7 @@ class ReplyTrainer(TaskTrainer):
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The share of one backward in the update's loss."""
+        """The share of one backward in the update's loss; `num_items_in_batch`: its tokens, of all processes."""
         assert not return_outputs, "conversations are scored by eval.chat.loss.by_tree"
-        nll_B, count_B = reply_nll(model, inputs)
-        over = count_B.sum() if num_items_in_batch is None else num_items_in_batch
-        share = 1.0 if processes() == 1 else weight(int(over), self.args.device)
-        return share * nll_B.sum() / over
+        nll_B, _ = reply_nll(model, inputs)
+        return processes() * nll_B.sum() / num_items_in_batch  # times processes: their mean is taken

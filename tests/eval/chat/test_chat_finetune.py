@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from bench.train import LossNotFinite
 from eval.chat.cell import Cell
 from eval.chat.finetune import finetune
-from eval.chat.loss import Collator, by_tree
+from eval.chat.loss import by_tree
 from eval.mtbench.decoding import Wish
 from eval.mtbench.speaker import Speaker
 from eval.trainer import latest_checkpoint
@@ -45,7 +45,7 @@ def loss_of(speaker: Speaker, cell: Cell) -> list[float]:
     rendering = cell.subject.rendering(cell.subject.source())
     valid, _ = rendering.rendered(cell.subject.parts().valid)
     model: Any = speaker._decoder._model
-    return [told.nll for told in by_tree(model, valid, Collator(pad_id=0), DEVICE, batch_size=3)]
+    return [told.nll for told in by_tree(model, valid, DEVICE, batch_size=3)]
 
 
 @pytest.mark.parametrize("form", ["adapter", "merged"])

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.train import LossNotFinite
 from eval.chat.cell import Cell
 from eval.chat.finetune import finetune
-from eval.chat.loss import Collator, by_tree, reply_nll, row_of
+from eval.chat.loss import batch_of, by_tree, reply_nll, row_of
 from eval.chat.rendering import IGNORED, Rendered
 
 DEVICE = torch.device("cpu")
@@ -56,8 +56,8 @@ def by_definition(model: Any, text: Rendered) -> float:
 def test_the_loss_is_its_definition_whatever_it_is_padded_with(model: Any) -> None:
     told = texts()
     wanted = [by_definition(model, text) for text in told]
-    for pad in (0, 5):
-        nll_B, count_B = reply_nll(model, Collator(pad_id=pad)([row_of(text) for text in told]))
+    for filler in (0, 5):
+        nll_B, count_B = reply_nll(model, batch_of([row_of(text) for text in told], filler=filler))
         assert nll_B.tolist() == pytest.approx(wanted, rel=1e-5)  # the logits go to fp32, as in training
         assert count_B.tolist() == [text.counted for text in told]
 
@@ -65,7 +65,7 @@ def test_the_loss_is_its_definition_whatever_it_is_padded_with(model: Any) -> No
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_branches_of_a_tree_count_together(model: Any, batch_size: int) -> None:
     told = texts()
-    found = by_tree(model.train(), told, Collator(pad_id=0), DEVICE, batch_size=batch_size)
+    found = by_tree(model.train(), told, DEVICE, batch_size=batch_size)
     assert [loss.tree for loss in found] == ["a", "b", "c"] and model.training
     for loss in found:
         own = [text for text in told if text.tree == loss.tree]
@@ -77,7 +77,7 @@ def test_a_loss_that_is_no_number_is_an_error(model: Any) -> None:
     with torch.no_grad():
         model.lm_head.weight[3, 0] = float("nan")
     with pytest.raises(LossNotFinite):
-        by_tree(model, texts(), Collator(pad_id=0), DEVICE, batch_size=2)
+        by_tree(model, texts(), DEVICE, batch_size=2)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "meprop", "sparsegrad-compact"])
