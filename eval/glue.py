@@ -24,7 +24,15 @@ from eval.launched import Start, leading
 from eval.pilot import PILOT_STEPS, pilots, timed
 from eval.scoreboard import print_scoreboard
 from eval.study import Study
-from eval.words import add_budget_words, add_protocol_words, add_text_words, default_methods, desk_of, study_of
+from eval.words import (
+    add_budget_words,
+    add_protocol_words,
+    add_text_words,
+    add_workers_word,
+    default_methods,
+    desk_of,
+    study_of,
+)
 from sparsegrad.methods import METHODS
 
 PROG = "eval.glue"
@@ -60,8 +68,7 @@ def parser() -> Parser:
     add_budget_words(group)
     add_protocol_words(made)
     add_run_words(made)
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time, each in a process of its "
-                       "own with its share of the cores (default: %(default)s)")  # fmt: skip
+    add_workers_word(made)
     return made
 
 

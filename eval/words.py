@@ -22,7 +22,15 @@ from eval.synthetic import ENCODER
 from eval.tuning import BATCHES, RATES, check_storage
 from sparsegrad.methods import METHODS
 
-__all__ = ["add_budget_words", "add_protocol_words", "add_text_words", "default_methods", "desk_of", "study_of"]
+__all__ = [
+    "add_budget_words",
+    "add_protocol_words",
+    "add_text_words",
+    "add_workers_word",
+    "default_methods",
+    "desk_of",
+    "study_of",
+]
 
 
 def default_methods() -> list[str]:
@@ -98,6 +106,12 @@ def add_protocol_words(made: Parser) -> None:
                        f"{quick.dropout:g} or {paper.dropout:g})")  # fmt: skip
 
 
+def add_workers_word(made: Parser) -> None:
+    """How many runs at a time."""
+    made.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time, each in a process of its "
+                      "own with its share of the cores (default: %(default)s)")  # fmt: skip
+
+
 def study_of(args: argparse.Namespace) -> Study:
     """The typed question; BadRequest where a word does not fit."""
     words = ("steps", "epochs", "accumulate", "max_length", "dropout")
@@ -136,12 +150,13 @@ def desk_of(args: argparse.Namespace, prog: str, argv: Sequence[str], start: Sta
     """Where the command's runs are looked up and filed; BadRequest for workers or a storage that cannot be."""
     if args.workers < 1:
         raise BadRequest(f"--workers {args.workers} is too small; give 1 or more")
-    if args.storage is not None:
-        check_storage(args.storage)
+    storage = getattr(args, "storage", None)
+    if storage is not None:
+        check_storage(storage)
         if args.tune is None:
-            raise BadRequest(f"--storage {args.storage} has no use without a search; add --tune N")
+            raise BadRequest(f"--storage {storage} has no use without a search; add --tune N")
     return Desk(
-        store=Store.open(args.out),
+        store=Store(args.out) if args.dry_run else Store.open(args.out),
         command=rerun_command(prog, argv),
         workers=args.workers,
         threads=max(1, torch.get_num_threads() // args.workers),

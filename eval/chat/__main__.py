@@ -11,21 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.text import Text
 
 from bench.cli import DONE, FAILED, progress_bar, run, say
-from bench.environment import rerun_command
 from bench.record import Record, Status
-from bench.store import Store
 from eval.chat.cell import Cell
 from eval.chat.compare import compare
+from eval.chat.outlook import outlook
 from eval.chat.study import Study
 from eval.chat.table import print_table
 from eval.chat.words import PROG, parser, study_of
-from eval.desk import Desk
 from eval.launched import Start, leading
+from eval.words import desk_of
 
 __all__ = ["main"]
 
@@ -38,17 +36,12 @@ def main(argv: Sequence[str]) -> int:
 
 def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     study = study_of(args)
-    desk = Desk(
-        store=Store(args.out) if args.dry_run else Store.open(args.out),
-        command=rerun_command(PROG, argv),
-        workers=1,
-        threads=torch.get_num_threads(),
-        fresh=args.fresh,
-        start=start,
-    )
     cells = [cell for method in study.methods for cell in study.runs(method)]
+    desk = desk_of(args, PROG, argv, start)
     if args.dry_run:
-        return _dry_run(study, cells, desk, as_json=args.json)
+        told = outlook(study, desk)
+        print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
+        return DONE
     started = datetime.now(UTC)
     with progress_bar(quiet=args.quiet) as progress:
         bar = progress.add_task("fine-tuning", total=len(cells))
@@ -91,23 +84,6 @@ def _result(study: Study, runs: Mapping[Cell, Record]) -> dict[str, Any]:
         "left_out": left_out,
         "template": None if first is None else first["template"],
     }
-
-
-def _dry_run(study: Study, cells: Sequence[Cell], desk: Desk, *, as_json: bool) -> int:
-    """Every run, and how much each has to read."""
-    told: dict[str, str] = {}
-    for cell in cells:
-        known = desk.known(cell)
-        told[cell.name] = "to be run" if known is None else f"done, {known.ended[:16]} UTC"
-    parts = study.subject(study.seed).parts()
-    protocol = study.protocol
-    updates = protocol.total_steps(len(parts.train))
-    told["each"] = (
-        f"{updates} updates of {protocol.batch_size} conversations out of {len(parts.train)}, "
-        f"{len(parts.valid)} held out"
-    )
-    print(json.dumps(told, indent=2) if as_json else "\n".join(f"{name}: {state}" for name, state in told.items()))
-    return DONE
 
 
 def _print(args: argparse.Namespace, study: Study, result: Mapping[str, Any]) -> None:

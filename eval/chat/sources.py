@@ -47,8 +47,6 @@ def read_parts(data: str, *, lang: str | None, limit: int | None) -> Parts:
         limit: of each part, the conversations of so many trees at most.
     Raises BadRequest where nothing can be read or is left, with file and line of what is malformed.
     """
-    if limit is not None and limit < 1:
-        raise BadRequest(f"--limit {limit} leaves no conversation; give 1 or more, or leave it out for all")
     if data == HUB:
         parts = [threads(_hub_posts(split), lang=_language(lang)) for split in ("train", "validation")]
         train, valid = (part.limited(limit) for part in parts)

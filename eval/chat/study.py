@@ -66,10 +66,15 @@ class Study:
             raise BadRequest(f"--lang {self.lang}: the generated text has no languages; leave it out")
         if not 0 < self.lr < math.inf:
             raise BadRequest(f"--lr {self.lr}: give a rate above 0, such as 1e-4")
-        for name in ("seeds", "calibration_steps", "lora_rank", "every", "limit"):
+        if self.limit is not None and self.limit < 2:
+            raise BadRequest(f"--limit {self.limit} is too small; give 2 or more, or leave it out for all")
+        for name in ("seeds", "calibration_steps", "lora_rank", "every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadRequest(f"--{name.replace('_', '-')} {value} is too small; give 1 or more")
+        fixed = any(METHODS[name].fixed for name in self.methods)
+        if not fixed and (self.core is not None or self.fixed_basis != "per-block"):
+            raise BadRequest("--core and --fixed-basis are of a fixed support: add sparsegrad-compact to --methods")
         if not 0 <= self.seed <= 2**63 - self.seeds:
             raise BadRequest(f"--seed {self.seed} is out of range; give 0 or more")
         if self.dtype not in DTYPES:
@@ -83,9 +88,13 @@ class Study:
         if most is not None and self.protocol.max_length > most:
             raise BadRequest(f"--max-length {self.protocol.max_length} is more than {source.name} holds; give {most}")
         targets, every = self._linears(source)
+        try:
+            found = find_targets(source.outline(), targets=targets, every=every)
+        except SparseGradError as error:
+            raise BadRequest(f"--targets: {error}") from None
         words = f"--kept {self.kept}" + ("" if self.core is None else " --core {} {}".format(*self.core))
         try:
-            for target in find_targets(source.outline(), targets=targets, every=every):
+            for target in found:
                 out, inner = shape_of(target.module)
                 kept = resolve_kept(self.kept, out * inner, layer=target.name)
                 if self.core is not None:

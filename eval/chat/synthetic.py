@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from bench.errors import BadRequest
 from bench.models import ModelSource
 from eval.chat.conversation import Conversation, Role, Turn
 from eval.chat.sources import Parts
@@ -46,8 +45,6 @@ def generated(limit: int | None = None) -> Parts:
 
     `limit`: trees of each part at most.
     """
-    if limit is not None and limit < 2:
-        raise BadRequest(f"--limit {limit}: give 2 or more, or leave it out for all")
     parts = {name: tuple(_tree(name, at) for at in range(count))[:limit] for name, count in _TREES.items()}
     return Parts(train=parts["train"], valid=parts["validation"], dropped={})
 

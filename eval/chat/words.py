@@ -12,6 +12,7 @@ from eval.chat.saving import SAVED_AS
 from eval.chat.sources import HUB
 from eval.chat.study import Study
 from eval.chat.synthetic import LLAMA, SYNTHETIC
+from eval.words import add_workers_word
 from sparsegrad.methods import METHODS
 
 __all__ = ["PROG", "parser", "study_of"]
@@ -42,6 +43,7 @@ def parser() -> Parser:
     _add_method_words(made)
     _add_protocol_words(made)
     add_run_words(made)
+    add_workers_word(made)
     made.set_defaults(dtype=_PRESETS_OWN)  # which the help shows
     return made
 

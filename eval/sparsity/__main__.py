@@ -27,7 +27,7 @@ from eval.sparsity.levels import DENSE, PAPER, Level, check_methods, entries_of,
 from eval.sparsity.verdict import verdicts
 from eval.study import Study
 from eval.synthetic import ENCODER, SYNTHETIC
-from eval.words import add_budget_words, add_protocol_words, add_text_words, desk_of, study_of
+from eval.words import add_budget_words, add_protocol_words, add_text_words, add_workers_word, desk_of, study_of
 
 PROG = "eval.sparsity"
 KIND = "sparsity_quality"
@@ -59,8 +59,7 @@ def parser() -> Parser:
     add_budget_words(group)
     add_protocol_words(made)
     add_run_words(made)
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="runs at a time, each in a process of its "
-                       "own with its share of the cores (default: %(default)s)")  # fmt: skip
+    add_workers_word(made)
     made.epilog = f"{made.epilog}\nof the synthetic task alone, by default: {_SYNTHETIC_STEPS} steps at the rate " \
                   f"{_SYNTHETIC_RATE:g}"  # fmt: skip
     return made

@@ -108,9 +108,31 @@ def test_one_seed_gives_no_verdict(words: Words, capsys: pytest.CaptureFixture[s
 
 def test_a_dry_run_writes_nothing(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words("--dry-run")) == 0
-    out = capsys.readouterr().out
-    assert out.count("to be run") == 6 and "5 updates of 4 conversations out of 20, 20 held out" in out
+    *runs, each, time = capsys.readouterr().out.splitlines()
+    assert len(runs) == 6 and all(line.endswith(": to be run") for line in runs)
+    assert each == "each: 5 updates of 4 conversations out of 20, 20 held out" and time.startswith("time: about ")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("still")
+def test_every_method_is_reported_two_runs_at_a_time(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what two at a time have done, one at a time finds done."""
+    argv = words(methods=tuple(METHODS), seeds=1)
+    assert main([*argv, "--workers", "2"]) == 0
+    told = capsys.readouterr().out
+    rows = [line.split() for line in told.splitlines() if line.startswith("│")]
+    assert [row[0].strip("│") for row in rows] == list(METHODS)
+    records, _ = Store(tmp_path / "out").read_all("chat")
+    assert {record.config["method"] for record in records} == set(METHODS) and len(records) == len(METHODS)
+    losses = {record.config["method"]: record.result["valid_loss"] for record in records}
+    assert all(losses[name] < losses["frozen"] for name, method in METHODS.items() if method.trains)
+    assert losses["frozen-drop"] == pytest.approx(losses["frozen"])
+    assert main([*argv, "--dry-run"]) == 0
+    *runs, _, time = capsys.readouterr().out.splitlines()
+    assert all(": done" in line for line in runs) and time == "time: about 0 s"
 
 
 @pytest.mark.slow
@@ -136,6 +158,24 @@ def test_killed_it_goes_on_where_it_stopped(words: Words, tmp_path: Path) -> Non
     assert record.key == begun.name and record.result["steps"] == 150 and not begun.exists()
 
 
+@pytest.mark.slow
+def test_two_commands_at_once_train_and_save_each_run_once(words: Words, tmp_path: Path) -> None:
+    argv = words("--save", "adapter", "--json", methods=("full", "lora", "sparsegrad-compact"), seeds=1)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "eval.chat", *argv]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, env=environment, stdout=-1, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=280) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    records, damaged = Store(tmp_path / "out").read_all("chat")
+    assert not damaged and len(records) == 3 and len(Store(tmp_path / "out").read_all("chat_calibration")[0]) == 1
+    saved = {record.result["saved"]["folder"] for record in records}
+    assert saved == {path.name for path in (tmp_path / "out" / "models").iterdir()} and len(saved) == 3
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -144,8 +184,15 @@ def test_killed_it_goes_on_where_it_stopped(words: Words, tmp_path: Path) -> Non
         (("--steps", "3", "--epochs", "1"), "exclude each other"),
         (("--lr", "0"), "--lr 0"),
         (("--kept", "10_000_000"), "--kept 10000000"),
+        (("--kept", "nan"), "--kept nan"),
         (("--max-length", "4096"), "--max-length 4096 is more than llama holds; give 128"),
         (("--max-length", "3"), "--max-length 3 cuts the conversations"),
+        (("--limit", "1"), "--limit 1 is too small; give 2 or more"),
+        (("--targets", "nothing"), "--targets: no linear matches"),
+        (("--targets", "("), "--targets: .*not a regular expression"),
+        (("--core", "32", "32"), "--core and --fixed-basis are of a fixed support"),
+        (("--fixed-basis", "shared"), "--core and --fixed-basis are of a fixed support"),
+        (("--workers", "0"), "--workers 0 is too small"),
         (("--lang", "en"), "--lang en"),
         (("--template", "nobody"), "--conv-template 'nobody' is not known"),
         (("--accumulate", "3"), "--accumulate 3 does not divide"),
@@ -155,8 +202,9 @@ def test_killed_it_goes_on_where_it_stopped(words: Words, tmp_path: Path) -> Non
     ],
 )
 def test_what_is_refused(words: Words, more: tuple[str, ...], why: str) -> None:
-    with pytest.raises(BadRequest, match=why):
+    with pytest.raises(BadRequest, match=why) as refused:
         main([*words(), *more])
+    assert "\n" not in str(refused.value)
 
 
 def test_an_encoder_is_refused(words: Words, minilm_folder: Path) -> None:
