@@ -39,8 +39,9 @@ def posts_of(told: Mapping[str, Any], place: str) -> list[Post]:
 
     Raises BadRequest, with the place, for a line that is neither and for fields of another type.
     """
+    state = _text_or_none(told, "tree_state", place)
     if "prompt" not in told:
-        return [_post(told, place, _text_or_none(told, "parent_id", place), told.get("tree_state"), None)]
+        return [_post(told, place, _text_or_none(told, "parent_id", place), state, None)]
     tree = _text(told, "message_tree_id", place)
     posts: list[Post] = []
     waiting: list[tuple[Any, str | None]] = [(told["prompt"], None)]
@@ -48,7 +49,7 @@ def posts_of(told: Mapping[str, Any], place: str) -> list[Post]:
         message, parent = waiting.pop()
         if not isinstance(message, dict):
             raise BadRequest(f"{place}: a message is an object, got {type(message).__name__}")
-        post = _post(message, place, parent, told.get("tree_state"), tree)
+        post = _post(message, place, parent, state, tree)
         posts.append(post)
         replies = message.get("replies") or []
         if not isinstance(replies, list):
@@ -57,7 +58,7 @@ def posts_of(told: Mapping[str, Any], place: str) -> list[Post]:
     return posts
 
 
-def _post(told: Mapping[str, Any], place: str, parent: str | None, state: Any, tree: str | None) -> Post:
+def _post(told: Mapping[str, Any], place: str, parent: str | None, state: str | None, tree: str | None) -> Post:
     message_id, role = _text(told, "message_id", place), _text(told, "role", place)
     if role not in ROLES:
         raise BadRequest(f"{place}: role is {role!r:.40}; a message's is prompter or assistant")
@@ -72,9 +73,9 @@ def _post(told: Mapping[str, Any], place: str, parent: str | None, state: Any, t
         text=_text(told, "text", place).strip(),
         lang=_text_or_none(told, "lang", place),
         rank=None if rank is None else int(rank),
-        deleted=told.get("deleted") is True,
-        rejected=told.get("review_result") is False,
-        state=state if isinstance(state, str) else None,
+        deleted=_flag(told, "deleted", place) is True,
+        rejected=_flag(told, "review_result", place) is False,
+        state=state,
         place=place,
     )
 
@@ -88,3 +89,10 @@ def _text(told: Mapping[str, Any], name: str, place: str) -> str:
 
 def _text_or_none(told: Mapping[str, Any], name: str, place: str) -> str | None:
     return None if told.get(name) is None else _text(told, name, place)
+
+
+def _flag(told: Mapping[str, Any], name: str, place: str) -> bool | None:
+    value = told.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadRequest(f"{place}: {name} is {value!r:.40}; true, false or null is needed")
+    return value

@@ -17,6 +17,7 @@ from typing import Any
 from bench.errors import BadRequest
 from bench.hub import first_line
 from eval.chat.conversation import Conversation
+from eval.mtbench.hostile import one_line
 from eval.mtbench.templates import Template
 
 __all__ = ["IGNORED", "Rendered", "Rendering"]
@@ -146,8 +147,9 @@ class Rendering:
         try:
             return self.template.text(messages, open_reply=open_reply)
         except Exception as error:
-            # The template is a program of the model's author, and may raise whatever it likes.
+            roles = one_line(", ".join(role for role, _ in messages), 80)
+            # The template is a program of the model's author, and may raise and say whatever it likes.
             raise BadRequest(
-                f"{self.template.name} takes no conversation of {', '.join(role for role, _ in messages)} "
-                f"({first_line(error)}); give --conv-template NAME"
+                f"{self.template.name} takes no conversation of {roles} ({one_line(first_line(error))}); "
+                "give --conv-template NAME"
             ) from error

@@ -10,9 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.tables import count, mebibytes
+from eval.mtbench.hostile import one_line
 
 __all__ = ["notes", "print_table"]
 
+# Of a failure's reason, in characters: a library's message may quote whatever it was given.
+_REASON = 400
 _NAMES = ("valid loss", "p (Holm)", "could see", "trainable", "share", "updated", "adapter", "peak", "training")
 
 
@@ -80,7 +83,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     told.append("training: seconds of all updates, and of calibration where the method has one; means over seeds.")
     told += [f"left out of the data: {n} {reason}" for reason, n in result["left_out"].items()]
     told += [
-        f"{row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}"
+        one_line(f"{row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}", _REASON)
         for row in rows
         for failure in row["failures"]
     ]

@@ -187,6 +187,10 @@ def test_a_thread_of_any_depth() -> None:
         ({"message_id": 7}, "message_id must be a text"),
         ({"parent_id": 7}, "parent_id must be a text"),
         ({"lang": 7}, "lang must be a text"),
+        ({"rank": float("nan")}, "rank is nan"),
+        ({"deleted": "true"}, "deleted is 'true'; true, false or null is needed"),
+        ({"review_result": 0}, "review_result is 0; true, false or null is needed"),
+        ({"tree_state": 3}, "tree_state must be a text"),
     ],
 )
 def test_a_bad_line_is_named(wrong: dict[str, Any], why: str) -> None:
