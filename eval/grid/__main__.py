@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from eval.launched import Start, leading
 from eval.words import desk_of
 
 _CLUSTER_WORKERS = 64
+_RETRIES = 3
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,11 +40,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
-    for word in ("cpus", "gpus", "memory_gib"):
+    for word in ("cpus", "gpus", "memory_gib", "retries"):
         if args.ray is None and getattr(args, word) is not None:
             raise BadRequest(f"--{word.replace('_', '-')} is for Ray's tasks; add --ray local or --ray ADDRESS")
     remote = args.ray not in (None, "local")
-    args.workers = args.workers or (_CLUSTER_WORKERS if remote else 1)
+    if args.workers is None:
+        args.workers = _CLUSTER_WORKERS if remote else 1
     desk = desk_of(args, PROG, argv, start)
     plan = Plan.of(args, _device(args) if args.ray is not None else None)
     if args.dry_run:
@@ -79,8 +82,12 @@ def _device(args: argparse.Namespace) -> str:
 def _needs(args: argparse.Namespace, threads: int) -> Needs:
     cpus = args.cpus if args.cpus is not None else threads if args.ray == "local" else 1
     gpus = args.gpus if args.gpus is not None else float(_device(args) == "cuda")
+    for word, value in (("gpus", gpus), ("memory-gib", args.memory_gib)):
+        if value is not None and not math.isfinite(value):
+            raise BadRequest(f"--{word} {value} is no amount; give a number")
     memory = None if args.memory_gib is None else int(args.memory_gib * 2**30)
-    return Needs(cpus=cpus, gpus=gpus, memory_bytes=memory, retries=args.retries)
+    retries = _RETRIES if args.retries is None else args.retries
+    return Needs(cpus=cpus, gpus=gpus, memory_bytes=memory, retries=retries)
 
 
 def _tell(

@@ -12,8 +12,12 @@ from rich.text import Text
 from bench.record import Record, Status
 from eval.campaign import Finished
 from eval.grid.plan import Plan
+from eval.mtbench.hostile import one_line
 
 __all__ = ["listed", "print_cells", "rows_of"]
+
+# Of a failure's reason, in characters: a library's message may quote whatever it was given.
+_REASON = 400
 
 
 def listed(plan: Plan, finished: Sequence[Finished]) -> dict[str, tuple[str, Record]]:
@@ -61,4 +65,4 @@ def print_cells(console: Console, rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(Text("score: points (x 100) of the task's metric; training: seconds of all updates."))
     for row in rows:
         if row["reason"] is not None:
-            console.print(Text(f"{row['key']} {row['status']}: {row['reason']}"), soft_wrap=True)
+            console.print(Text(one_line(f"{row['key']} {row['status']}: {row['reason']}", _REASON)), soft_wrap=True)

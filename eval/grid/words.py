@@ -76,8 +76,8 @@ def _add_place_words(made: Parser) -> None:
                        "(default: 1 where --device is cuda, else 0)")  # fmt: skip
     group.add_argument("--memory-gib", type=float, metavar="X", help="GiB of host memory a cell, with --ray (default: "
                        "2, and 16 bytes a parameter: weights, gradients, Adam)")  # fmt: skip
-    group.add_argument("--retries", type=int, default=3, metavar="N", help="times a cell is begun again elsewhere when "
-                       "its Ray worker is lost (default: %(default)s)")  # fmt: skip
+    group.add_argument("--retries", type=int, metavar="N", help="times a cell is begun again elsewhere when its Ray "
+                       "worker is lost, with --ray (default: 3)")  # fmt: skip
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -92,7 +92,7 @@ def _words_in(path: Path) -> list[str]:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadRequest(f"--file {path}: {error.strerror}; give a TOML file, see --help for one") from None
-    except ValueError as error:  # no TOML, or no UTF-8
+    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, or nested too deeply
         raise BadRequest(f"--file {path}: {error}; see --help for an example") from None
     known = {name: default for name, default in vars(parser().parse_args([])).items() if name not in _NOT_IN_FILE}
     words: list[str] = []

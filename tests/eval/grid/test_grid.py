@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from bench.record import Status
 from bench.store import Store
 from eval.glue import main as glue
 from eval.grid.__main__ import main
+from tests.eval.launching import launched
 
 Words = Callable[..., list[str]]
 METHODS = ("full", "sparsegrad-planned")
@@ -74,14 +76,35 @@ def test_trials_choose_rates_as_in_glue(words: Words, capsys: pytest.CaptureFixt
     assert all(": done" in line for line in lines[:2])
 
 
-def test_a_dry_run_lists_every_cell_with_its_key_and_writes_no_record(
+def test_a_dry_run_lists_every_cell_with_its_key_and_writes_nothing(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words("--dry-run", "--json", "--kept", 0.05, 0.1, methods=METHODS)) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["state"] for row in rows[:-1]] == ["to be run"] * 8 and "about" in rows[-1]["state"]
     assert len({row["key"] for row in rows[:-1]}) == 8
-    assert not list((tmp_path / "out").rglob("*.json"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_two_grids_at_once_run_each_cell_once(
+    words: Words, start: Callable[[list[str]], Popen[str]], tmp_path: Path
+) -> None:
+    both = [start(words("--json", methods=METHODS, steps=20)) for _ in range(2)]
+    said = [process.communicate(timeout=280) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert json.loads(said[0][0]) == json.loads(said[1][0])
+    records, damaged = Store(tmp_path / "out").read_all("glue")
+    assert not damaged and len(records) == 4 == len({record.key for record in records})
+
+
+@pytest.mark.slow
+def test_under_a_launcher_its_processes_share_each_cell(words: Words, tmp_path: Path) -> None:
+    done = launched("torchrun", "eval.grid", words("--json", "--seeds", 1))
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    (record,) = Store(tmp_path / "out").read_all("glue")[0]
+    assert record.key == cell["key"] and record.result["processes"] == 2
 
 
 @pytest.mark.parametrize(
@@ -90,10 +113,15 @@ def test_a_dry_run_lists_every_cell_with_its_key_and_writes_no_record(
         (["--cpus", 2], "--cpus is for Ray's tasks"),
         (["--gpus", 0.5], "--gpus is for Ray's tasks"),
         (["--memory-gib", 1], "--memory-gib is for Ray's tasks"),
+        (["--retries", 1], "--retries is for Ray's tasks"),
         (["--only", "zz"], "--only zz: no cell of this grid"),
         (["--ray", "local", "--device", "cuda:1"], "Ray chooses which GPU"),
         (["--ray", "local", "--cpus", 0], "--cpus 0 is too small"),
+        (["--ray", "local", "--gpus", "nan"], "--gpus nan is no amount"),
+        (["--ray", "local", "--memory-gib", "inf"], "--memory-gib inf is no amount"),
+        (["--ray", "local", "--retries", -1], "--retries -1 is too small"),
         (["--workers", -1], "--workers -1"),
+        (["--workers", 0], "--workers 0"),
         (["--methods", "best"], "unknown method 'best'"),
         (["--kept", "none"], "none"),
     ],

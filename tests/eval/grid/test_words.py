@@ -59,6 +59,7 @@ def test_the_command_line_goes_before_the_file(file: Path) -> None:
         ("[model]\nname = 1", "model = .*: give a string or a number"),
         ("methods = []", "methods = .*: give a string or a number"),
         ("seeds = ", "Invalid value"),
+        ("seeds = " + "[" * 20_000, "recursion"),
     ],
 )
 def test_what_a_file_may_not_hold_is_one_line_with_its_name(file: Path, text: str, said: str) -> None:
