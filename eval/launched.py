@@ -37,11 +37,19 @@ def leading(work: Callable[[Start], int], args: argparse.Namespace) -> int:
     Without a launcher `start` is `run_fresh`. BadRequest for options of `args` that do not go with a launcher.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
-        if "ACCELERATE_MIXED_PRECISION" in os.environ:
-            say("accelerate has started one process; for more on CPUs give it --multi_gpu too, or use torchrun")
+        # Asked for several, accelerate tells even a lone process where they meet.
+        if {"ACCELERATE_MIXED_PRECISION", "MASTER_PORT"} <= os.environ.keys():
+            say(
+                "accelerate launch was asked for several processes and has started one, which runs alone: on CPUs it "
+                "starts several with --multi_gpu in place of --cpu, and so does torchrun"
+            )
         return work(run_fresh)
     if getattr(args, "workers", None) not in (None, 1):
         raise BadRequest(f"--workers {args.workers}: under a launcher its processes share one run; leave it out")
+    if getattr(args, "ray", None) is not None:
+        raise BadRequest(
+            f"--ray {args.ray}: under a launcher its processes share one run; leave it out, or start without"
+        )
     if getattr(args, "tune", None) is not None:
         raise BadRequest("--tune: under a launcher no trial is pruned; start the command once a worker instead")
     team = _Team(

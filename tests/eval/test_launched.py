@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +19,8 @@ from eval.glue import main
 from eval.launched import leading
 from eval.ranks import Shares, each
 from eval.trainer import SeededSampler
+from tests.eval.launching import launched
 
-ROOT = Path(__file__).resolve().parents[2]
 METHODS = {"torchrun": ["full", "sparsegrad-planned"], "accelerate": ["sparsegrad-compact"]}
 Command = Callable[..., list[str]]
 
@@ -42,24 +38,6 @@ def words(tiny_encoder: Path, tiny_glue: Path) -> Command:
     return make
 
 
-def launched(launcher: str, argv: list[str]) -> subprocess.CompletedProcess[str]:
-    """Two processes on this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    programs = {
-        "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port],
-        "accelerate": [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--num_processes", "2", "--main_process_port", port),
-            # Without a GPU accelerate starts one process, whatever the number, unless it is told this.
-            *("--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
-        ],
-    }
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [*programs[launcher], "-m", "eval.glue", *argv]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
-
-
 def records(out: Path) -> dict[str, Record]:
     """Method -> the one record of its run."""
     found, damaged = Store(out).read_all("glue")
@@ -71,7 +49,7 @@ def records(out: Path) -> dict[str, Record]:
 @pytest.mark.parametrize(("launcher", "methods"), METHODS.items())
 def test_two_processes_file_what_one_would(words: Command, tmp_path: Path, launcher: str, methods: list[str]) -> None:
     assert main(words(tmp_path / "alone", methods=methods)) == 0
-    both = launched(launcher, words(tmp_path / "both", methods=methods))
+    both = launched(launcher, "eval.glue", words(tmp_path / "both", methods=methods))
     assert both.returncode == 0, both.stderr
     assert len(json.loads(both.stdout)["rows"]) == len(methods)  # only one of them prints
     single, double = records(tmp_path / "alone"), records(tmp_path / "both")
@@ -89,25 +67,50 @@ def test_two_processes_file_what_one_would(words: Command, tmp_path: Path, launc
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_ends_the_run_everywhere_and_is_one_record(words: Command, tmp_path: Path) -> None:
-    failed = launched("torchrun", words(tmp_path, "--lr", 1e20, methods=["full"]))
+    failed = launched("torchrun", "eval.glue", words(tmp_path, "--lr", 1e20, methods=["full"]))
     assert failed.returncode == 1 and "1 of 1 runs failed" in failed.stderr
     record = records(tmp_path)["full"]
     assert record.status is Status.ERROR and record.reason is not None
     assert record.reason.startswith("process ") and "--lr" in record.reason
 
 
-def test_alone_a_run_starts_in_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RANK", raising=False)
+@pytest.mark.slow
+def test_where_accelerate_starts_one_of_two_the_command_says_so(words: Command, tmp_path: Path) -> None:
+    alone = launched("accelerate --cpu", "eval.glue", words(tmp_path, "--dry-run", methods=["full"]))
+    assert alone.returncode == 0 and len(json.loads(alone.stdout)) == 2
+    (said,) = alone.stderr.splitlines()
+    assert "was asked for several processes and has started one" in said and "--multi_gpu" in said
+
+
+def _no_launcher(monkeypatch: pytest.MonkeyPatch, **given: str) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("given", [{}, {"ACCELERATE_MIXED_PRECISION": "no"}, {"MASTER_PORT": "29500"}])
+def test_alone_a_run_starts_in_a_fresh_process(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: dict[str, str]
+) -> None:
+    """One process that was asked for is nothing to speak of."""
+    _no_launcher(monkeypatch, **given)
     started: list[Any] = []
     assert leading(lambda start: started.append(start) or 7, argparse.Namespace()) == 7  # type: ignore[func-returns-value]
     assert started == [run_fresh]
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
-    ("given", "said"), [({"workers": 2}, "--workers 2: under a launcher"), ({"tune": 8}, "--tune: under a launcher")]
+    ("given", "said"),
+    [
+        ({"workers": 2}, "--workers 2: under a launcher"),
+        ({"tune": 8}, "--tune: under a launcher"),
+        ({"ray": "local"}, "--ray local: under a launcher"),
+    ],
 )
 def test_what_does_not_go_with_a_launcher_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], said: str
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, object], said: str
 ) -> None:
     for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
@@ -116,11 +119,12 @@ def test_what_does_not_go_with_a_launcher_is_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize(("count", "size", "world"), [(60, 8, 2), (17, 8, 4), (16, 4, 4), (5, 8, 3)])
 def test_shares_are_the_batches_of_one_process(
-    monkeypatch: pytest.MonkeyPatch, count: int, size: int, world: int
+    monkeypatch: pytest.MonkeyPatch, count: int, size: int, world: int, empty: bool
 ) -> None:
-    """Dealt out example for example; a batch too small to go round is everybody's."""
+    """Dealt out example for example; a batch too small to go round is everybody's, or some get nothing."""
     sampler = SeededSampler(list(range(count)), batch_size=size, seed=3, group=False)
     sampler.set_epoch(2)
     order = list(sampler)
@@ -128,12 +132,12 @@ def test_shares_are_the_batches_of_one_process(
     dealt = []
     for at in range(world):
         monkeypatch.setattr(ranks, "rank", lambda at=at: at)
-        shares = Shares(sampler, size)
+        shares = Shares(sampler, size, empty=empty)
         dealt.append(list(shares))
         assert len(shares) == len(dealt[-1]) == -(-count // size)
     for step, parts in enumerate(zip(*dealt, strict=True)):
         batch = order[step * size : (step + 1) * size]
-        if len(batch) >= world:
+        if empty or len(batch) >= world:
             assert sorted(index for part in parts for index in part) == sorted(batch)
             assert max(map(len, parts)) - min(map(len, parts)) <= 1
         else:
