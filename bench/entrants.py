@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import torch
 
 from bench.cells import Desk
+from bench.machine import free_bytes
 from bench.record import Record, Status
 from bench.rows import BASELINE, SECOND_BASELINE
 from bench.timing import Contestant, place
@@ -33,16 +33,10 @@ class Entry:
 
 
 def enter(
-    desk: Desk, methods: Sequence[Method], calibrations: Mapping[str, Record], peaks: Mapping[str, Record]
-) -> list[Contestant]:
-    """A contestant a method, then the baseline's twin. One that cannot be made enters as failed, with its reason."""
-    return enter_all([Entry(name=method.name, method=method, desk=desk) for method in methods], calibrations, peaks)
-
-
-def enter_all(
     entries: Sequence[Entry], calibrations: Mapping[str, Record], peaks: Mapping[str, Record]
 ) -> list[Contestant]:
-    """The same for entries by name, the baseline among them; ``calibrations`` and ``peaks`` by their names."""
+    """A contestant an entry, the baseline among them, then its twin. One that cannot be made enters as failed, with its
+    reason. ``calibrations`` and ``peaks``: by the entries' names."""
     (baseline,) = (entry for entry in entries if entry.name == BASELINE)
     device = baseline.desk.request.place()
     park = not fit_together(peaks, device)
@@ -52,17 +46,13 @@ def enter_all(
         known = BASELINE if entry.name == SECOND_BASELINE else entry.name
         # A parked model waits on the host: about what it needs at its peak, activations left out of neither.
         need = peaks[known].result.get("peak_bytes", 0) if park else 0
-        if need > (free := _host_bytes_free()):
+        if need > (free := free_bytes()):
             contestant = Contestant(name=entry.name, device=device)
             contestant.fail(Status.OOM, f"{need:,} bytes to park the model on the host, {free:,} free: fewer --methods")
         else:
             contestant = _prepared(entry.desk, entry.name, entry.method, calibrations.get(known), load, park)
         contestants.append(contestant)
     return contestants
-
-
-def _host_bytes_free() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _prepared(

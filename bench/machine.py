@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["MachineLog", "Reading", "read_machine"]
+__all__ = ["MachineLog", "Reading", "free_bytes", "read_machine"]
 
 # Sensors of processors, by the driver's name: a hot disk slows no product.
 _CPU_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "x86_pkg_temp", "soc_thermal")
@@ -69,6 +69,14 @@ def read_machine(device: torch.device) -> Reading:
         temperature_c=max(heats, default=None),
         **(_gpu(device) if device.type == "cuda" else {}),
     )
+
+
+def free_bytes() -> int:
+    """Memory that a process can have here without swapping: what is free, and what caches would be given up for it."""
+    import psutil
+
+    available: int = psutil.virtual_memory().available
+    return available
 
 
 def _or_none(module: Any, name: str, **options: Any) -> Any:

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,14 @@ from bench.cli import (
 )
 from bench.drift import add_drift_words
 from bench.effort import about, calibration_flops, seconds, step_flops
-from bench.entrants import enter, zero_row_share
+from bench.entrants import Entry
 from bench.environment import rerun_command
 from bench.errors import BadRequest
-from bench.fresh import Outcome
-from bench.machine import MachineLog
+from bench.race import Race, peaks_of
 from bench.record import Record, Status
 from bench.request import check_kept
-from bench.rows import failures, result
 from bench.store import Store
 from bench.tables import print_speed, title_of
-from bench.timing import Contestant, interleave
 from sparsegrad.methods import Method
 
 PROG = "bench.speed"
@@ -108,10 +104,8 @@ def main(argv: Sequence[str]) -> int:
 def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Record:
     """The cells of one run: calibration, a peak a method, then the interleaved rounds."""
     methods = desk.request.chosen()
-    started = datetime.now(UTC)
-    contestants: list[Contestant] = []
-    machine = MachineLog(device=desk.request.place())
-    with progress_bar(quiet=args.quiet) as progress:
+    entries = [Entry(name=method.name, method=method, desk=desk) for method in methods]
+    with progress_bar(quiet=args.quiet) as progress, Race(desk=desk, kind="speed", config=config) as race:
         # Units: calibrations, peaks, then warm-up and rounds for each contestant (the baseline twice).
         files = {desk.bases_file(method) for method in methods} - {None}
         units = len(files) + len(methods) + (1 + args.rounds) * (len(methods) + 1)
@@ -121,34 +115,9 @@ def measure(desk: Desk, args: argparse.Namespace, config: dict[str, Any]) -> Rec
             progress.update(task, description=what)
             progress.advance(task)
 
-        try:
-            calibrations = desk.calibrations(methods, told)
-            peaks = {}
-            for method in methods:
-                peaks[method.name] = desk.peak(method, calibrations.get(method.name))
-                told(f"peak memory: {method.name}")
-            started = datetime.now(UTC)
-            contestants = enter(desk, methods, calibrations, peaks)
-            share = zero_row_share(desk, contestants[-1])
-            interleave(
-                contestants,
-                desk.workload.batches,
-                rounds=args.rounds,
-                steps_per_turn=args.steps,
-                warmup_steps=args.warmup,
-                progress=told,
-                between=machine,
-            )
-        except KeyboardInterrupt:
-            so_far = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
-            reason = "interrupted by the user"
-            desk.file("speed", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
-            raise
-    value = result(contestants, peaks, calibrations, share, machine, drift=args.drift)
-    bad = [row for row in (*value["rows"], value["aa"]) if row["status"] != "ok"]
-    status = Status(bad[0]["status"]) if bad else Status.OK
-    why = "; ".join(failures(value)) or None
-    return desk.file("speed", config, started, Outcome(status=status, value=value, reason=why))
+        calibrations = desk.calibrations(methods, told)
+        value = race.run(entries, calibrations, peaks_of(entries, calibrations, told), told)
+    return race.file(value)
 
 
 def _dry_run(desk: Desk, record: Record | None, args: argparse.Namespace) -> int:

@@ -6,13 +6,13 @@ memory it is made and measured; where not, and for LLaMA-2-7B, its bytes are com
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from bench.machine import free_bytes
 from bench.models import resolve_model
 from bench.peak import TrackedPeak
 from bench.presets import PRESETS
@@ -53,17 +53,7 @@ def llama_stack() -> dict[str, Any]:
 def fits(model: nn.Module, steps: int, *, targets: str | None, every: int) -> tuple[int, int]:
     """(bytes that the stacked reference needs at least, in double precision; bytes that are free here)."""
     stacks = stack_bytes(model, steps, targets=targets, every=every, entry=_DOUBLE)
-    return sum(stacks.values()) + _COPIES * max(stacks.values()), _free_bytes()
-
-
-def _free_bytes() -> int:
-    """Of this machine's memory, what can be had: Linux's own estimate, else the pages that nothing is in."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            told = dict(line.split(":", 1) for line in lines)
-        return int(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    return sum(stacks.values()) + _COPIES * max(stacks.values()), free_bytes()
 
 
 def measure_preliminary(request: Request, mode: str) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -27,18 +26,14 @@ from bench.cli import (
 )
 from bench.drift import add_drift_words
 from bench.effort import about, calibration_flops, seconds, step_flops
-from bench.entrants import enter_all, zero_row_share
 from bench.environment import rerun_command
 from bench.errors import BadRequest
-from bench.fresh import Outcome
-from bench.machine import MachineLog
+from bench.race import Race, peaks_of
 from bench.record import Record, Status
-from bench.rows import failures, result
 from bench.sparsity.levels import Level, calibrations_of, energies_of, energy_config, levels, with_energy
 from bench.sparsity.table import print_sparsity
 from bench.store import Store
 from bench.tables import title_of
-from bench.timing import Contestant, interleave
 
 PROG = "bench.sparsity"
 # The paper's ablation, in entries a layer.
@@ -109,10 +104,7 @@ def main(argv: Sequence[str]) -> int:
 
 def measure(args: argparse.Namespace, desk: Desk, rows: Sequence[Level], config: dict[str, Any]) -> Record:
     """The cells of one run: calibrations, peaks and energies, then the interleaved rounds."""
-    started = datetime.now(UTC)
-    contestants: list[Contestant] = []
-    machine = MachineLog(device=desk.request.place())
-    with progress_bar(quiet=args.quiet) as progress:
+    with progress_bar(quiet=args.quiet) as progress, Race(desk=desk, kind="sparsity", config=config) as race:
         files = {row.desk.bases_file(row.method) for row in rows} - {None}
         keeping = sum(row.kept is not None for row in rows)
         task = progress.add_task(
@@ -123,41 +115,11 @@ def measure(args: argparse.Namespace, desk: Desk, rows: Sequence[Level], config:
             progress.update(task, description=what)
             progress.advance(task)
 
-        try:
-            calibrations = calibrations_of(rows, told)
-            peaks = _peaks(rows, calibrations, told)
-            energies = energies_of(rows, calibrations, told)
-            started = datetime.now(UTC)
-            contestants = enter_all(rows, calibrations, peaks)
-            share = zero_row_share(desk, contestants[-1])
-            interleave(
-                contestants,
-                desk.workload.batches,
-                rounds=args.rounds,
-                steps_per_turn=args.steps,
-                warmup_steps=args.warmup,
-                progress=told,
-                between=machine,
-            )
-        except KeyboardInterrupt:
-            so_far = {"samples_ms": {contestant.name: contestant.samples_ms for contestant in contestants}}
-            reason = "interrupted by the user"
-            desk.file("sparsity", config, started, Outcome(status=Status.INTERRUPTED, value=so_far, reason=reason))
-            raise
-    timed = result(contestants, peaks, calibrations, share, machine, drift=args.drift)
-    value = with_energy(timed, rows, peaks, energies)
-    bad = [row for row in (*value["rows"], value["aa"]) if row["status"] != Status.OK]
-    status = Status(bad[0]["status"]) if bad else Status.OK
-    why = "; ".join(failures(value)) or None
-    return desk.file("sparsity", config, started, Outcome(status=status, value=value, reason=why))
-
-
-def _peaks(rows: Sequence[Level], calibrations: dict[str, Record], told: Callable[[str], None]) -> dict[str, Record]:
-    peaks = {}
-    for row in rows:
-        peaks[row.name] = row.desk.peak(row.method, calibrations.get(row.name))
-        told(f"peak memory: {row.name}")
-    return peaks
+        calibrations = calibrations_of(rows, told)
+        peaks = peaks_of(rows, calibrations, told)
+        energies = energies_of(rows, calibrations, told)
+        timed = race.run(rows, calibrations, peaks, told)
+    return race.file(with_energy(timed, rows, peaks, energies))
 
 
 def _dry_run(args: argparse.Namespace, desk: Desk, rows: Sequence[Level], record: Record | None) -> int:

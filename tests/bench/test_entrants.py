@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import bench.entrants
-from bench.entrants import enter, fit_together
+from bench.entrants import Entry, enter, fit_together
 from bench.record import Status
 from bench.timing import Contestant
 from sparsegrad.methods import METHODS
@@ -35,7 +35,7 @@ def test_the_host_is_never_too_small_for_the_cpu() -> None:
 def test_what_cannot_be_parked_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a process killed by the system: who fits stays, who does not says why."""
     monkeypatch.setattr(bench.entrants, "fit_together", lambda *_: False)
-    monkeypatch.setattr(bench.entrants, "_host_bytes_free", lambda: 250)
+    monkeypatch.setattr(bench.entrants, "free_bytes", lambda: 250)
     made: list[str] = []
 
     def prepared(_desk: Any, name: str, *_rest: Any) -> Contestant:
@@ -44,8 +44,8 @@ def test_what_cannot_be_parked_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(bench.entrants, "_prepared", prepared)
     desk: Any = SimpleNamespace(request=SimpleNamespace(place=lambda: torch.device("cpu")))
-    chosen = [METHODS["full"], METHODS["frozen"]]
-    ring = enter(desk, chosen, {}, peaks(full=300, frozen=200))
+    chosen = [Entry(name=name, method=METHODS[name], desk=desk) for name in ("full", "frozen")]
+    ring = enter(chosen, {}, peaks(full=300, frozen=200))
     assert made == ["frozen"]
     lost = [contestant for contestant in ring if contestant.failure is not None]
     assert [contestant.name for contestant in lost] == ["full", "full (A/A)"]

@@ -111,7 +111,7 @@ def test_a_rerun_measures_nothing_and_says_so(
 ) -> None:
     """In another process than the first: the key has to be the same in all."""
     monkeypatch.setattr("bench.cells.run_fresh", None)
-    monkeypatch.setattr("bench.speed.interleave", None)
+    monkeypatch.setattr("bench.race.interleave", None)
     before = files(two.out)
     assert main(words(speed_model, two.out, "--json")) == 0
     out, err = capfd.readouterr()

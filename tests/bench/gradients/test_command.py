@@ -177,7 +177,7 @@ def test_the_preliminary_phase_is_measured_both_ways_and_computed_for_llama(
 def test_a_stack_that_does_not_fit_is_computed_and_says_so(
     speed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.gradients.preliminary._free_bytes", lambda: 1000)
+    monkeypatch.setattr("bench.gradients.preliminary.free_bytes", lambda: 1000)
     assert main(words(speed_model, tmp_path, "--preliminary", "--json")) == 0
     told = json.loads(capsys.readouterr().out)["stacked"]
     assert (told["how"], told["peak_bytes"], told["calibration_s"]) == ("computed, not measured", None, None)
