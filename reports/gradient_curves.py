@@ -114,7 +114,8 @@ def _drawn(
     for number, (role, rows) in enumerate(by_role.items(), 1):
         lines = {name: series for name, series in lines_of(rows, role).items() if series}
         if lines:
-            note = f"mean over blocks and readings, {_many(lines.values())} a point"
+            over = "blocks" if across is _STEP else "blocks and readings"
+            note = f"mean over {over}, {_many(lines.values())} a point"
             axis = Axis(name=upward, higher_is_better=True if upward == _SHARE else None, note=note)
             drawn = [_line(name, series) for name, series in lines.items()]
             named = f"{title}, {role}, {model_called(run.record)}"

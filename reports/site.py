@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.mtbench.hostile import visible
-from reports.document import Cell, CellStatus, Column, Document, Figure, Run, Samples, Verdict
+from reports.document import Cell, CellStatus, Column, Detail, Document, Run, Samples, Verdict
+from reports.letters import Letters
 from reports.provenance import SAMPLES_LIE
 from reports.vector import inline_svg
 
@@ -36,6 +38,7 @@ def page(document: Document) -> str:
     style = Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8"))
     script = Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))
     runs = {run.id: run for run in document.runs}
+    letters = Letters()
     anchors = {run.id: f"run.{number}" for number, run in enumerate(document.runs, 1)}
     template = _environment().get_template("page.html")
     return template.render(
@@ -54,8 +57,11 @@ def page(document: Document) -> str:
         where=_where,
         asked=_asked,
         samples_lie=SAMPLES_LIE,
-        named=lambda column: column.name if column.unit is None else f"{column.name}, {column.unit}",
-        drawing=_drawing,
+        figures=_figures,
+        opened_by=_opened_by,
+        drawing=lambda figure: inline_svg(figure.svg, figure.id, _told(figure.alt), letters),
+        letters=letters.svg,
+        windows=_windows,
     )
 
 
@@ -128,5 +134,24 @@ def _asked(run: Run) -> str:
     return ", ".join((*parts, f"seed {run.seed}"))
 
 
-def _drawing(figure: Figure) -> Markup:
-    return inline_svg(figure.svg, figure.id, _told(figure.alt))
+def _windows(row: Sequence[Cell]) -> list[list[int]]:
+    """Places of the cells that open one window: of a row those that the same stands behind."""
+    found: dict[Detail, list[int]] = {}
+    for place, cell in enumerate(row):
+        if cell.detail is not None:
+            found.setdefault(cell.detail, []).append(place)
+    return list(found.values())
+
+
+def _opened_by(row: Sequence[Cell]) -> dict[int, int]:
+    """Place of a cell -> the first place of its window, by which it is named."""
+    return {place: places[0] for places in _windows(row) for place in places}
+
+
+def _figures(row: Sequence[Cell], columns: Sequence[Column], places: Sequence[int]) -> list[tuple[str, Cell]]:
+    """The cells of one window, each named by its column."""
+    return [(_named(columns[place]), row[place]) for place in places]
+
+
+def _named(column: Column) -> str:
+    return column.name if column.unit is None else f"{column.name}, {column.unit}"

@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
+from reports.letters import Letters
+
 __all__ = ["inline_svg"]
 
 _SHAPES = {
@@ -31,11 +33,17 @@ _INK, _PAPER, _RULE = "#000000", "#ffffff", "#dddddd"
 _POINT_PX = 96 / 72  # CSS: 96 px and 72 pt an inch
 # The one kind of picture: pixels that the page itself carries.
 _PIXELS = re.compile(r"data:image/png;base64,[A-Za-z0-9+/=\s]+")
+# Of a point, 1/72 inch: nothing finer can be seen.
+_FINER = re.compile(r"(\.[0-9]{2})[0-9]+")
+_DRAWN = ("d", "points", "x", "y")
 _LOCAL = re.compile(r"url\(\s*[\"']?#([^)\"']+)[\"']?\s*\)")
 
 
-def inline_svg(svg: bytes, prefix: str, alt: str) -> Markup:
-    """``svg`` as an element for an HTML page, its ids prefixed, ``alt`` as its label; ValueError where it is no SVG."""
+def inline_svg(svg: bytes, prefix: str, alt: str, letters: Letters | None = None) -> Markup:
+    """``svg`` as an element for an HTML page, its ids prefixed, ``alt`` as its label; ValueError where it is no SVG.
+
+    ``letters``: those of the page, which the drawing shares from now on.
+    """
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError as error:
@@ -48,6 +56,8 @@ def inline_svg(svg: bytes, prefix: str, alt: str) -> Markup:
         kept.attrib.pop(side, None)
     if (width := root.get("width", "")).endswith("pt"):
         kept.set("width", f"{float(width[:-2]) * _POINT_PX:.0f}")
+    if letters is not None:
+        letters.take(kept)
     kept.attrib |= {"role": "img", "aria-label": alt, "fill": "currentColor"}
     return Markup(ElementTree.tostring(kept, encoding="unicode"))
 
@@ -81,7 +91,7 @@ def _set(kept: ElementTree.Element, name: str, value: str, prefix: str) -> None:
     elif name in ("fill", "stroke") and value.lower() in (_INK, _PAPER, _RULE):
         part = {_INK: "ink", _PAPER: "paper", _RULE: "rule"}[value.lower()]
         kept.set("class", f"{kept.get('class', '')} {name}-{part}".strip())
-    kept.set(name, value)
+    kept.set(name, _FINER.sub(r"\1", value) if name in _DRAWN else value)
 
 
 def _address(tag: str, value: str, prefix: str) -> str | None:

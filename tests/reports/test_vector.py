@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from bench.plotting import figure_bytes, house_style
+from reports.letters import Letters
 from reports.vector import inline_svg
 
 HOSTILE = b"""<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="0 0 9 9"
@@ -86,3 +87,20 @@ def test_it_keeps_its_proportions_and_its_label() -> None:
 def test_what_is_no_svg_is_refused(svg: bytes) -> None:
     with pytest.raises(ValueError, match="figure f: not SVG"):
         inline_svg(svg, "f", "alt")
+
+
+def test_letters_are_on_a_page_once_for_all_its_drawings() -> None:
+    letters = Letters()
+    alone = str(inline_svg(drawing(), "a", "alt"))
+    shared = [str(inline_svg(drawing(), prefix, "alt", letters)) for prefix in ("a", "b")]
+    shapes = ElementTree.fromstring(letters.svg())
+    ids = [shape.get("id") for shape in shapes.iter("path")]
+    assert ids and len(ids) == len(set(ids))
+    told = {path.get("d") for path in shapes.iter("path")}
+    assert told <= {path.get("d") for path in ElementTree.fromstring(alone).iter("path")}
+    for text in shared:
+        assert "DejaVu" not in text
+        own = set(re.findall(r' id="([^"]*)"', text))
+        assert set(re.findall(r'href="#([^"]*)"', text)) <= own | set(ids)
+    assert shared[0].replace("a.", "b.") == shared[1]
+    assert Letters().svg() == ""
