@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.record import Record
+from bench.record import Record, Status
 from bench.rows import BASELINE, failures
 from bench.stats import RatioInterval, noise_floor, verdict
 
@@ -179,7 +179,8 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
             kept.setdefault(f"{span} entries kept a step in each of {seen['layers']} layers", []).append(row["method"])
     notes += [f"{told}: {', '.join(names)}." for told, names in kept.items()]
     notes += [_pair(pair, aa) for pair in result["pairs"]]
-    return notes + machine_notes(result) + failures({"rows": rows, "aa": {"status": "ok"}})
+    notes += machine_notes(result) + failures({"rows": rows, "aa": {"status": "ok"}})
+    return notes + raw_samples((*rows, pair_of_full), of="method")
 
 
 def machine_notes(result: Mapping[str, Any]) -> list[str]:
@@ -188,9 +189,22 @@ def machine_notes(result: Mapping[str, Any]) -> list[str]:
     if not machine["distrust"]:
         return []
     if machine["drift"] == "invalid":
-        return ["invalid: the machine did not hold still; the samples are in the record, and the same command measures "
-                "again (--drift note prints the figures all the same)."]  # fmt: skip
+        return ["invalid: the machine did not hold still; raw samples stand below, and the same command measures again "
+                "(--drift note prints the figures all the same)."]  # fmt: skip
     said: dict[str, list[str]] = {}
     for name, reason in machine["distrust"].items():
         said.setdefault(reason, []).append(name)
     return [f"not to be trusted, {', '.join(names)}: {reason}." for reason, names in said.items()]
+
+
+def raw_samples(rows: Iterable[Mapping[str, Any]], *, of: str) -> list[str]:
+    """A line for each invalid row, named by its field ``of``: what was read on a machine that did not hold still."""
+    return [
+        f"{row[of]}, ms a step by round: {' '.join(map(_raw, row['samples_ms']))}"
+        for row in rows
+        if row.get("status") == Status.INVALID  # the oldest A/A pairs have none
+    ]
+
+
+def _raw(ms: float) -> str:
+    return f"{ms:,.0f}" if ms >= 1000 else f"{ms:.4g}"

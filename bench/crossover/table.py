@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.crossover.ways import DENSE, WAYS
 from bench.record import Record, Status
-from bench.tables import machine_notes, ratio
+from bench.tables import machine_notes, ratio, raw_samples
 
 __all__ = ["print_crossover", "winner_word"]
 
@@ -98,6 +98,6 @@ def _notes(records: Sequence[Record]) -> list[str]:
         where = ", ".join(_where(record))
         if record.status is not Status.OK:
             notes.append(f"{where}: {record.status}: {record.reason}")
-        elif record.result["machine"]["distrust"]:
-            notes += [f"{where}: {note}" for note in machine_notes(record.result)]
+        seen = machine_notes(record.result) + raw_samples(record.result.get("ways", ()), of="way")
+        notes += [f"{where}: {note}" for note in seen]
     return notes

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 
 from bench.crossover.cells import settled
 from bench.crossover.measure import SECOND_DENSE, cell_result
-from bench.crossover.table import winner_word
+from bench.crossover.table import print_crossover, winner_word
 from bench.crossover.ways import ALL_ENTRIES, ALL_ROWS, DENSE
 from bench.fresh import Outcome, failure
 from bench.machine import MachineLog
 from bench.record import Status
-from tests.bench.ring import contestant
+from tests.bench.ring import contestant, record
 
 WOBBLE = (1.0, 1.002, 0.999, 1.001, 0.998)
 FACTORS = {
@@ -114,6 +117,22 @@ def test_a_bad_machine_leaves_samples_alone() -> None:
     noted = told("note", **apart)
     assert {row["status"] for row in noted["ways"]} == {"ok"} and noted["machine"]["distrust"].keys() == FACTORS.keys()
     json.dumps(value, allow_nan=False)
+
+
+def test_an_invalid_cell_is_printed_with_its_reason_and_raw_samples() -> None:
+    value = told(**{SECOND_DENSE: [150.0 * w for w in WOBBLE]})
+    lost = settled(Outcome(status=Status.OK, value=value))
+    config = {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
+    cell = replace(record("crossover", lost.status, lost.reason, **value), config=config)
+    console = Console(file=io.StringIO(), width=200)
+    print_crossover(console, "title", [cell])
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue()
+    assert "16x8, 100%, 3.91%: invalid: dense, regular, sd, " in printed and "the A/A pair differs by 0.67x" in printed
+    assert "--drift note" in printed
+    for row in value["ways"]:
+        raw = " ".join(f"{ms:.4g}" for ms in row["samples_ms"])
+        assert f"16x8, 100%, 3.91%: {row['way']}, ms a step by round: {raw}" in printed
 
 
 def test_nothing_measured_is_no_winner() -> None:

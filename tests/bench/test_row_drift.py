@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bench.machine import MachineLog, Reading
 from bench.rows import SECOND_BASELINE, failures, result
+from bench.sparsity.table import print_sparsity
 from bench.tables import print_speed
 from tests.bench.ring import FULL, contestant, peaks, row
 
@@ -64,6 +65,8 @@ def test_a_busy_machine_makes_every_row_invalid_and_keeps_the_samples() -> None:
     assert failures(value) == [f"full, lora, {SECOND_BASELINE}: invalid: {CROWDED}"]
     told = text(value)
     assert "invalid" in told and "--drift note" in told and told.count(CROWDED) == 1
+    for name, factor in {"full": 1, SECOND_BASELINE: 1, "lora": 0.5}.items():
+        assert f"{name}, ms a step by round: {' '.join(f'{factor * ms:g}' for ms in STEADY)}" in told
     json.dumps(value, allow_nan=False)
 
 
@@ -72,6 +75,16 @@ def test_a_note_prints_the_figures_beside_the_reason() -> None:
     assert [each["status"] for each in value["rows"]] == ["ok", "ok"] and failures(value) == []
     assert row(value, "lora")["ratio_to_full"]["mean"] == pytest.approx(2.0)
     assert f"not to be trusted, full, {SECOND_BASELINE}, lora: {CROWDED}." in text(value)
+    assert "ms a step by round" not in text(value)
+
+
+def test_the_sparsity_table_tells_reason_and_samples_too(capsys: pytest.CaptureFixture[str]) -> None:
+    value = measured(0.5)
+    level = {"kept": None, "energy": None, "state_bytes": None}
+    rows = [{**each, **level, "of_method": each["method"]} for each in value["rows"]]
+    print_sparsity(Console(width=160), "title", {**value, "rows": rows})
+    told = capsys.readouterr().out
+    assert told.count(CROWDED) == 1 and "lora, ms a step by round: 50 50.5 49.5 50 51 49 50 50.5" in told
 
 
 def test_one_that_changes_on_its_own_is_invalid_alone() -> None:
@@ -80,6 +93,7 @@ def test_one_that_changes_on_its_own_is_invalid_alone() -> None:
     lora = row(value, "lora")
     assert lora["status"] == "invalid" and lora["reason"].startswith("its time against full changed by 2.")
     assert row(value, "full")["status"] == value["aa"]["status"] == "ok"
+    assert text(value).count("ms a step by round") == text(value).count("lora, ms a step by round: 100 121.2 ") == 1
 
 
 def test_an_aa_pair_beyond_its_bound() -> None:
