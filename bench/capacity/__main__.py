@@ -10,12 +10,12 @@ from dataclasses import replace
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from bench.capacity.budget import parse_budget
-from bench.capacity.cells import NOT_ASKED, Search, capacity, longest
+from bench.capacity.cells import Search, capacity, longest
 from bench.capacity.probe import LEAST_LENGTH, full_rows
+from bench.capacity.table import print_capacity
 from bench.cells import Desk
 from bench.cli import (
     DONE,
@@ -29,6 +29,7 @@ from bench.cli import (
     run,
     say,
 )
+from bench.drift import add_drift_words
 from bench.effort import about, calibration_flops, prediction_s, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
@@ -36,9 +37,8 @@ from bench.lengths import DEFAULT_LENGTHS
 from bench.predict import LEFT_OUT, predictable
 from bench.record import Record, Status
 from bench.request import Request, check_kept
-from bench.rows import BASELINE
 from bench.store import Store
-from bench.tables import mebibytes, rate
+from bench.tables import mebibytes
 
 PROG = "bench.capacity"
 _CPU_BUDGET = "1GiB"
@@ -67,8 +67,9 @@ def parser() -> Parser:
                        "(default: %(default)s)")  # fmt: skip
     group.add_argument("--budget", metavar="SIZE", help="memory to train within, such as 24GiB, 512MiB or 80GB "
                        f"(default: {_CPU_BUDGET}; on CUDA the GPU's own, measured)")  # fmt: skip
-    group.add_argument("--time", action="store_true", help="also time steps at the largest size, here, where it fits "
-                       "(on CUDA without --budget always; default: not)")  # fmt: skip
+    group.add_argument("--time", action="store_true", help="also time steps at the largest size, here, where it fits: "
+                       "a mean with its 95%% interval (on CUDA without --budget always; default: not)")  # fmt: skip
+    add_drift_words(group)
     add_run_words(made)
     return made
 
@@ -89,7 +90,10 @@ def main(argv: Sequence[str]) -> int:
         budget_bytes=parse_budget(args.budget or _CPU_BUDGET) if predicts else _gpu_bytes(request),
         predicts=predicts,
         times=args.time or not predicts,
+        drift=args.drift,
     )
+    if not search.times and _given(argv, "--drift"):
+        raise BadRequest(f"--drift {args.drift} is of timed steps, and none are timed: give --time, or leave it out")
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
     asked = request.methods
@@ -112,7 +116,7 @@ def main(argv: Sequence[str]) -> int:
 def _refuse_unused(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """BadRequest for what would be ignored: the size that is looked for, and text, since every row is full."""
     sought = "--batch-size" if args.find == "batch" else "--max-length"
-    if any(word == sought or word.startswith(f"{sought}=") for word in argv):
+    if _given(argv, sought):
         other = {"--batch-size": "--find length", "--max-length": "--find batch"}[sought]
         raise BadRequest(f"{sought} is what --find {args.find} looks for: leave it out, or give {other}")
     given = {"--task": args.task, "--data-dir": args.data_dir, "--tokenizer": args.tokenizer, "--limit": args.limit}
@@ -125,6 +129,10 @@ def _refuse_unused(args: argparse.Namespace, argv: Sequence[str]) -> None:
         )
     if args.max_length < LEAST_LENGTH:
         raise BadRequest(f"--max-length {args.max_length} is too small; give {LEAST_LENGTH} or more")
+
+
+def _given(argv: Sequence[str], option: str) -> bool:
+    return any(word == option or word.startswith(f"{option}=") for word in argv)
 
 
 def _predicts(args: argparse.Namespace, request: Request) -> bool:
@@ -203,39 +211,8 @@ def _print(args: argparse.Namespace, request: Request, search: Search, records: 
     how = f"{request.dtype}, trainable {request.trainable}, kept {request.kept}"
     title = f"{request.model} ({weights}), {what} within {mebibytes(search.budget_bytes)}; {how}"
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(_table(title, search, records))
-    if search.predicts:
-        note = "predicted on tensors without data, every token active; a GPU's context and fragmentation come on top"
-    else:
-        note = "measured: CUDA's allocator, each size in a fresh process, out of memory as the answer"
-    console.print(Text(f"peak: {note}. Calibration is not part of it (bench.speed tells its peak)."), soft_wrap=True)
-    for name, record in records.items():
-        untimed = record.result.get("not_timed")
-        if record.status is not Status.OK:
-            console.print(Text(f"{name}: {record.status}: {record.reason}"), soft_wrap=True)
-        elif record.result["size"] is not None and untimed not in (None, NOT_ASKED):
-            console.print(Text(f"{name}: not timed: {untimed}"), soft_wrap=True)
+    print_capacity(console, title, search, records)
     console.print(Text(f"records: {args.out}"), soft_wrap=True)
-
-
-def _table(title: str, search: Search, records: Mapping[str, Record]) -> Table:
-    table = Table(title=Text(title), title_justify="left", pad_edge=False)
-    for at, name in enumerate(("method", search.find, "vs full", "peak there", "limited by", "probes", "steps/s")):
-        table.add_column(name, justify="right" if at else "left", no_wrap=True)
-    full = records[BASELINE].result.get("size")
-    for name, record in records.items():
-        read = record.result
-        if "size" not in read:
-            table.add_row(Text(name), Text(str(record.status)))
-            continue
-        size, untimed = read["size"], "n/a" if record.status is Status.OK else str(record.status)
-        speed = untimed if read["steps_per_s"] is None else rate(read["steps_per_s"])
-        told = "none" if size is None else f"{size:,}"
-        ratio = "n/a" if size is None or full is None else f"{size / full:.2f}x"
-        peak = read["least_misfit_bytes"] if size is None else read["peak_bytes"]
-        there = "n/a" if peak is None else mebibytes(peak)
-        table.add_row(Text(name), told, ratio, there, read["limited_by"], str(len(read["probes"])), speed)
-    return table
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,10 +10,12 @@ from typing import Any, Literal
 
 import torch
 
-from bench.capacity.probe import LEAST_LENGTH, measured_bytes, predicted_bytes, timed
+from bench.capacity.probe import LEAST_LENGTH, measured_bytes, predicted_bytes
 from bench.capacity.search import Probe, largest
+from bench.capacity.speed import settled, timed, untimed
 from bench.cells import Desk
 from bench.fresh import Outcome, failure, run_fresh
+from bench.machine import free_bytes
 from bench.models import max_positions
 from bench.record import Record, Status
 from bench.workload import Workload
@@ -25,7 +26,7 @@ __all__ = ["MOST", "NOT_ASKED", "Search", "capacity", "longest"]
 Find = Literal["batch", "length"]
 # Where a search ends that no budget ends.
 MOST = 65_536
-NOT_ASKED = "not asked for: --time"
+NOT_ASKED = "nothing was timed, peaks are predicted: --time also times steps at the size found"
 # Of no probe's peak: what is looked for, and what the text would be.
 _NOT_OF_PROBE = ("methods", "batch_size", "max_length", "lengths", "padding")
 
@@ -35,7 +36,7 @@ class Search:
     """What is looked for: ``find``, the other size ``fixed``, the budget, and how a size is tried.
 
     ``predicts``: on tensors without data; else on the device, out of memory a result. ``times``: whether steps are
-    timed at the largest size.
+    timed at the largest size; ``drift``: what a machine that did not hold still makes of them, "invalid" or a "note".
     """
 
     find: Find
@@ -43,6 +44,7 @@ class Search:
     budget_bytes: int
     predicts: bool
     times: bool
+    drift: str
 
     def sizes(self, size: int) -> tuple[int, int]:
         """(batch size, length) where the one looked for is ``size``."""
@@ -54,8 +56,8 @@ class Search:
 
     def config(self, desk: Desk, method: str) -> dict[str, Any]:
         """What the capacity depends on."""
-        told = {"find": self.find, "fixed": self.fixed, "budget_bytes": self.budget_bytes, "times": self.times}
-        return {**self.probe_config(desk, method), **told}
+        told = {"find": self.find, "fixed": self.fixed, "budget_bytes": self.budget_bytes}
+        return {**self.probe_config(desk, method), **told, "times": self.times, "drift": self.drift}
 
     def probe_config(self, desk: Desk, method: str) -> dict[str, Any]:
         """What every probe's peak depends on, but its size."""
@@ -111,8 +113,7 @@ def capacity(
     }
     timing = _speed(desk, search, method, bases, found.size, peak_bytes)
     # What was found stands whether or not its steps could be timed; the rerun finds the probes and times again.
-    why = None if timing.status is Status.OK else f"its steps were not timed: {timing.reason}"
-    return desk.file("capacity", config, started, replace(timing, reason=why, value=value | timing.value))
+    return desk.file("capacity", config, started, replace(timing, value=value | timing.value))
 
 
 def longest(workload: Workload) -> tuple[int, str]:
@@ -149,19 +150,12 @@ def _probe(desk: Desk, search: Search, method: Method, bases: Path | None, size:
 def _speed(
     desk: Desk, search: Search, method: Method, bases: Path | None, size: int | None, peak: int | None
 ) -> Outcome:
-    """Steps a second at the largest size, or None and why not; a run that fails keeps its status."""
-    nothing: dict[str, Any] = {"steps_per_s": None, "samples_ms": [], "not_timed": None}
+    """Steps at the largest size, timed in a fresh process, or why they were not."""
     if size is None or peak is None:
-        return Outcome(status=Status.OK, value={**nothing, "not_timed": "nothing fits"})
+        return untimed("nothing fits")
     if not search.times:
-        return Outcome(status=Status.OK, value={**nothing, "not_timed": NOT_ASKED})
-    if torch.device(desk.request.device).type == "cpu" and peak > (free := _free_bytes()):
-        why = f"{peak:,} bytes needed, {free:,} free on this machine"
-        return Outcome(status=Status.OK, value={**nothing, "not_timed": why})
+        return untimed(NOT_ASKED)
+    if torch.device(desk.request.device).type == "cpu" and peak > (free := free_bytes()):
+        return untimed(f"{peak:,} bytes needed, {free:,} free on this machine")
     outcome = run_fresh(timed, desk.request, method.name, bases, *search.sizes(size))
-    told = outcome.value if outcome.status is Status.OK else {"not_timed": f"{outcome.status}: {outcome.reason}"}
-    return Outcome(status=outcome.status, reason=outcome.reason, value=nothing | told)
-
-
-def _free_bytes() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return settled(outcome, method.name, search.drift)

@@ -1,11 +1,10 @@
-"""One size tried: a train step of a full batch of that size, predicted or measured; and timed at the largest."""
+"""One size tried: a train step of a full batch of that size, predicted or measured."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
@@ -15,17 +14,15 @@ from bench.footprint import footprint
 from bench.lengths import LengthLaw
 from bench.predict import predict_peak
 from bench.request import Request
-from bench.timing import Stopwatch
-from bench.train import finite, to_device, train_step
+from bench.train import to_device
 from bench.workload import Workload
 from sparsegrad import Bases
-from sparsegrad.methods import METHODS
+from sparsegrad.methods import METHODS, Prepared
 
-__all__ = ["LEAST_LENGTH", "full_rows", "measured_bytes", "predicted_bytes", "timed"]
+__all__ = ["LEAST_LENGTH", "filled", "full_rows", "measured_bytes", "predicted_bytes", "set_up"]
 
 LEAST_LENGTH = 4
 _STEPS = 2  # the first makes the optimizer's state, the second peaks with it
-_WARMUP, _TIMED = 1, 3
 
 
 def full_rows(request: Request, length: int) -> Request:
@@ -55,29 +52,18 @@ def predicted_bytes(request: Request, method: str, batch_size: int, length: int)
     return {name: told[name] for name in ("instrument", "peak_bytes", "peak_phase")}
 
 
+def set_up(request: Request, method: str, workload: Workload, bases: Path | None) -> Prepared:
+    """The method in a fresh model on the device; ``bases``: the file of them, None where it needs none."""
+    loaded = None if bases is None else Bases.load(bases)
+    return request.prepare(METHODS[method], request.fresh_model(workload), workload, loaded)
+
+
 def measured_bytes(request: Request, method: str, bases: Path | None, batch_size: int, length: int) -> dict[str, Any]:
-    """The allocator's peak on CUDA; runs in a fresh process, whose running out of memory is the answer."""
+    """The allocator's peak on CUDA, else the tracked one; runs in a fresh process, whose running out of memory is the
+    answer."""
     workload, batch = filled(request, batch_size, length)
     device = request.place()
-    prepared = request.prepare(METHODS[method], request.fresh_model(workload), workload, _bases(bases))
-    told = footprint(prepared, to_device(batch, device), _STEPS, allocator=device)
+    prepared = set_up(request, method, workload, bases)
+    allocator = device if device.type == "cuda" else None
+    told = footprint(prepared, to_device(batch, device), _STEPS, allocator=allocator)
     return {name: told[name] for name in ("instrument", "peak_bytes", "peak_phase")}
-
-
-def timed(request: Request, method: str, bases: Path | None, batch_size: int, length: int) -> dict[str, Any]:
-    """Milliseconds of a few steps; runs in a fresh process."""
-    workload, batch = filled(request, batch_size, length)
-    device = request.place()
-    prepared = request.prepare(METHODS[method], request.fresh_model(workload), workload, _bases(bases))
-    watch, batch = Stopwatch(device), to_device(batch, device)
-    laps = []
-    for _ in range(_WARMUP + _TIMED):
-        loss = train_step(prepared, batch, watch)
-        laps.append(sum(watch.read_ms().values()))
-    finite(loss)
-    samples = laps[_WARMUP:]
-    return {"samples_ms": samples, "steps_per_s": 1e3 / fmean(samples)}
-
-
-def _bases(path: Path | None) -> Bases | None:
-    return None if path is None else Bases.load(path)

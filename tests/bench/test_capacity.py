@@ -9,6 +9,7 @@ import pytest
 
 import bench.capacity.cells
 from bench.capacity.__main__ import main
+from bench.capacity.cells import NOT_ASKED
 from bench.capacity.probe import predicted_bytes
 from bench.cli import request_of
 from bench.errors import BadRequest
@@ -44,7 +45,7 @@ def test_the_batch_found_fits_and_the_next_does_not(search: Callable[..., Told],
         peaks = [predicted_bytes(request, name, read["size"] + more, 16)["peak_bytes"] for more in (0, 1)]
         assert peaks[0] == read["peak_bytes"] <= 900 * KIB < peaks[1] == read["least_misfit_bytes"]
         assert read["limited_by"] == "budget" and read["instrument"] == "predicted"
-        assert read["steps_per_s"] is None and read["not_timed"] == "not asked for: --time"
+        assert read["steps_per_s"] is None and read["not_timed"] == NOT_ASKED
 
 
 def test_the_length_found_ends_at_the_models_positions(search: Callable[..., Told]) -> None:
@@ -92,8 +93,12 @@ def test_a_dry_run_searches_nothing_and_says_how_long(
 
 
 def test_steps_are_timed_where_asked(search: Callable[..., Told]) -> None:
-    for read in search("--max-length", "16", "--budget", "600KiB", "--time").values():
-        assert read["steps_per_s"] > 0 and len(read["samples_ms"]) == 3 and read["not_timed"] is None
+    for read in search("--max-length", "16", "--budget", "600KiB", "--time", "--drift", "note").values():
+        interval = read["steps_per_s_interval"]
+        assert 0 < interval["low"] <= read["steps_per_s"] == interval["mean"] <= interval["high"]
+        assert len(read["samples_ms"]) == interval["rounds"] == 6 and read["not_timed"] is None
+        assert [sum(phases.values()) for phases in read["samples_by_phase_ms"]] == read["samples_ms"]
+        assert read["machine"]["drift"] == "note" and len(read["machine"]["readings"]) == 7
 
 
 def test_running_out_of_memory_is_an_answer_where_memory_is_measured(
@@ -105,7 +110,8 @@ def test_running_out_of_memory_is_an_answer_where_memory_is_measured(
         if method == "lora":
             return Outcome(status=Status.ERROR, reason="a broken kernel")
         if function.__name__ == "timed":
-            return Outcome(status=Status.OK, value={"samples_ms": [10.0], "steps_per_s": 100.0})
+            steps = {"samples_ms": [10.0] * 6, "samples_by_phase_ms": [], "reasons": [], "machine": {}}
+            return Outcome(status=Status.OK, value=steps)
         if rest[1] > 37:
             return Outcome(status=Status.OOM, reason="CUDA out of memory")
         told = {"instrument": "cuda max_memory_allocated", "peak_bytes": 1000 + rest[1], "peak_phase": "backward"}
@@ -118,7 +124,8 @@ def test_running_out_of_memory_is_an_answer_where_memory_is_measured(
     told = json.loads(capsys.readouterr().out)
     assert told["full"]["size"] == 37 and told["full"]["limited_by"] == "budget"
     assert told["full"]["least_misfit_bytes"] is None, "how much it would have needed nobody knows"
-    assert told["full"]["instrument"] == "cuda max_memory_allocated" and told["full"]["steps_per_s"] == 100
+    assert told["full"]["instrument"] == "cuda max_memory_allocated"
+    assert told["full"]["steps_per_s"] == pytest.approx(100)
     assert told["lora"]["status"] == "error" and told["lora"]["reason"] == "a broken kernel"
     assert told["frozen"]["size"] == 37
 
@@ -127,7 +134,8 @@ def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss that is NaN: the size found stands, the row has its status and reason, and the rerun tries again."""
-    line = [*shape(folder), "--max-length", "16", "--budget", "600KiB", "--time", "--out", str(tmp_path), "--quiet"]
+    line = [*shape(folder), "--max-length", "16", "--budget", "600KiB", "--time", "--drift", "note"]
+    line += ["--out", str(tmp_path), "--quiet"]
     with monkeypatch.context() as patched:
         failed = Outcome(status=Status.ERROR, reason="LossNotFinite: the loss is nan")
         patched.setattr(bench.capacity.cells, "run_fresh", lambda *_: failed)
@@ -152,6 +160,7 @@ def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
         (["--task", "cola"], "--task cola has no use here"),
         (["--padding", "longest"], "--lengths and --padding have no use here"),
         (["--budget", "much"], "--budget 'much' is no size"),
+        (["--drift", "note"], "--drift note is of timed steps, .*: give --time"),
         (["--max-length", "3"], "--max-length 3 is too small; give 4"),
         (["--max-length", "4000"], "--max-length 4000 is more than tiny holds"),
     ],
