@@ -33,7 +33,7 @@ PARTS: Mapping[str, str] = MappingProxyType(
         "capacity_probe": "one size tried by bench.capacity",
         "glue_pilot": "updates timed by eval.glue --budget time",
         "glue_trial": "one trial of a search for rate and batch",
-        "gradients_bases": "bases that bench.gradients reads gradients in; their spectra are drawn",
+        "gradients_bases": "bases that bench.gradients looks at gradients in",
         "gradients_supports": "fixed supports that bench.gradients reads gradients on",
     }
 )
