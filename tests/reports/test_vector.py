@@ -94,13 +94,15 @@ def test_letters_are_on_a_page_once_for_all_its_drawings() -> None:
     alone = str(inline_svg(drawing(), "a", "alt"))
     shared = [str(inline_svg(drawing(), prefix, "alt", letters)) for prefix in ("a", "b")]
     shapes = ElementTree.fromstring(letters.svg())
-    ids = [shape.get("id") for shape in shapes.iter("path")]
+    ids = [shape.get("id") for shape in shapes[0]]
+    assert {shape.tag for shape in shapes[0]} == {"path", "pattern"}
     assert ids and len(ids) == len(set(ids))
     told = {path.get("d") for path in shapes.iter("path")}
     assert told <= {path.get("d") for path in ElementTree.fromstring(alone).iter("path")}
     for text in shared:
-        assert "DejaVu" not in text
+        assert "DejaVu" not in text and "<pattern" not in text
         own = set(re.findall(r' id="([^"]*)"', text))
-        assert set(re.findall(r'href="#([^"]*)"', text)) <= own | set(ids)
+        targets = re.findall(r'href="#([^"]*)"', text) + re.findall(r"url\(#([^)]*)\)", text)
+        assert set(targets) <= own | set(ids)
     assert shared[0].replace("a.", "b.") == shared[1]
     assert Letters().svg() == ""
