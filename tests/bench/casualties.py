@@ -1,0 +1,83 @@
+"""What befalls a worker, for real: the system kills it, or memory runs out. Cells run these in place of what they
+measure, in processes of their own, which import them from here."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.capacity.probe import measured_bytes
+from bench.capacity.speed import timed
+from bench.cells import measure_peak
+from bench.crossover.grid import Cell
+from bench.crossover.measure import measure_cell
+from bench.request import Request
+from bench.sparsity.energy import measure_energy
+
+MIB = 2**20
+
+
+def _killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def peak_of_lora_is_killed(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
+    if method == "lora":
+        _killed()
+    return measure_peak(request, method, bases)
+
+
+def energy_of_50_is_killed(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
+    if request.kept == 50:
+        _killed()
+    return measure_energy(request, method, bases)
+
+
+def cell_of_5_is_killed(cell: Cell, drift: str) -> dict[str, Any]:
+    if (cell.active, cell.kept) == (0.25, 5):
+        _killed()
+    return measure_cell(cell, drift)
+
+
+def supports_are_killed(*_: Any) -> None:
+    _killed()
+
+
+def steps_of_lora_are_killed(
+    request: Request, method: str, bases: Path | None, batch_size: int, length: int
+) -> dict[str, Any]:
+    if method == "lora":
+        _killed()
+    return timed(request, method, bases, batch_size, length)
+
+
+def _little_memory(more: int) -> None:
+    """From here on this process may map ``more`` bytes and no byte beyond; its allocator is then refused, as on a
+    machine that is full."""
+    mapped = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (mapped + more, resource.getrlimit(resource.RLIMIT_AS)[1]))
+
+
+def measured_in_little_memory(
+    request: Request, method: str, bases: Path | None, batch_size: int, length: int
+) -> dict[str, Any]:
+    """8 MiB for a step and its model, beside one example's, which loads what is loaded once."""
+    torch.set_num_threads(1)
+    measured_bytes(request, method, bases, 1, length)
+    _little_memory(8 * MIB)
+    return measured_bytes(request, method, bases, batch_size, length)
+
+
+def lora_is_timed_in_little_memory(
+    request: Request, method: str, bases: Path | None, batch_size: int, length: int
+) -> dict[str, Any]:
+    if method == "lora":
+        torch.set_num_threads(1)
+        measured_bytes(request, method, bases, 1, length)
+        _little_memory(16 * MIB)
+    return timed(request, method, bases, batch_size, length)
