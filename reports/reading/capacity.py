@@ -29,6 +29,8 @@ class Capacity:
     """Sizes, in the order in which they were tried."""
     samples_ms: tuple[float, ...]
     steps_per_s: float | None
+    speed_ends: tuple[float | None, float | None]
+    """Of its 95% interval."""
     not_timed: str | None
 
     @property
@@ -66,6 +68,7 @@ def read_capacity(source: Source) -> Capacity:
         asked.at_least(name, 1)
     asked.text("find")
     peak = fields.count_or_none("peak_bytes")
+    interval = fields.inside_or_none("steps_per_s_interval") or Fields({})
     return Capacity(
         source=source,
         method=asked.text("method"),
@@ -76,6 +79,7 @@ def read_capacity(source: Source) -> Capacity:
         tried=tuple(probe.at_least("size", 1) for probe in fields.each("probes")),
         samples_ms=fields.numbers("samples_ms"),
         steps_per_s=fields.number_or_none("steps_per_s"),
+        speed_ends=(interval.number_or_none("low"), interval.number_or_none("high")),
         not_timed=fields.text_or_none("not_timed"),
     )
 
@@ -85,7 +89,7 @@ def group_capacities(found: list[Capacity]) -> list[CapacityGroup]:
     groups: dict[str, dict[str, Capacity]] = {}
     for one in sorted(found, key=lambda one: one.record.ended):
         predicted = one.instrument == "predicted"  # on shapes: no machine is in it, but where steps were timed
-        alike = setting(one.record, but=("method",), cost=not predicted or one.steps_per_s is not None)
+        alike = setting(one.record, but=("method",), cost=not predicted or one.record.config.get("times") is True)
         groups.setdefault(one.instrument + alike, {})[one.method] = one
     made = [_group(own) for own in groups.values()]
     return sorted(made, key=lambda group: group.record.ended, reverse=True)

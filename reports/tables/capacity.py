@@ -38,7 +38,7 @@ def capacity_table(group: CapacityGroup, id: str) -> Table:
             number_column("peak there", "MiB"),
             text_column("limited by"),
             number_column("sizes tried"),
-            number_column("speed there", "steps/s"),
+            number_column("speed there", "steps/s", "95% CI over turns"),
         ),
         rows=tuple(_row(group, one) for one in told),
         notes=(
@@ -50,7 +50,6 @@ def capacity_table(group: CapacityGroup, id: str) -> Table:
 
 def _row(group: CapacityGroup, one: Capacity) -> tuple[Cell, ...]:
     tried = behind([one.source], [Samples(name=f"{one.method}: sizes tried", unit=group.find, values=one.tried)])
-    steps = behind([one.source], [Samples(name=f"{one.method}: time of a step", unit="ms", values=one.samples_ms)])
     return (
         label(one.method),
         absent("not even the least fits") if one.size is None else amount(one.size, ",.0f", detail=tried),
@@ -58,5 +57,16 @@ def _row(group: CapacityGroup, one: Capacity) -> tuple[Cell, ...]:
         amount(None if one.peak_bytes is None else one.peak_bytes / MIB, ",.1f", detail=tried),
         label(one.limited_by),
         amount(len(one.tried), ",.0f", detail=tried),
-        absent(one.not_timed) if one.steps_per_s is None else amount(one.steps_per_s, ".3g", detail=steps),
+        _speed(one),
+    )
+
+
+def _speed(one: Capacity) -> Cell:
+    if one.steps_per_s is None:
+        return absent(one.not_timed or one.record.reason)
+    samples = [Samples(name=f"{one.method}: time of a step, by turn", unit="ms", values=one.samples_ms)]
+    low, high = one.speed_ends
+    ends = None if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
+    return amount(
+        one.steps_per_s, ".3g", interval=ends, detail=behind([one.source], samples, "geometric mean of turns")
     )

@@ -162,3 +162,15 @@ def test_bases_made_for_conversations_are_a_preliminary_phase(tmp_path: Path) ->
     assert isinstance(section, Section)
     table = section.blocks[0]
     assert isinstance(table, Table) and "roleplay.jsonl" in table.rows[0][0].text
+
+
+def test_steps_at_the_largest_size_have_their_interval_or_the_reason_why_not(tmp_path: Path) -> None:
+    timed, moved = capacity("full", 8), capacity("lora", 24, status=Status.INVALID, reason="its steps: clocks fell")
+    interval = {"mean": 2.0, "low": 1.9, "high": 2.1, "rounds": 6}
+    timed.result.update(steps_per_s=2.0, steps_per_s_interval=interval, samples_ms=[500.0] * 6, not_timed=None)
+    moved.result.update(samples_ms=[400.0] * 6, not_timed=None)
+    (group,) = shelf_of(tmp_path, timed, moved).capacities
+    table = capacity_table(group, "c")
+    assert (table.rows[0][-1].text, table.rows[0][-1].interval) == ("2", "[1.9, 2.1]")
+    told = table.rows[1][-1]
+    assert (told.shown, told.reason) == ("n/a", "its steps: clocks fell")
