@@ -17,7 +17,7 @@ _ACTING = re.compile(
       [<`|*\\$@#]                                       # tags, code, cells, emphasis, escapes, mathematics, mentions
     | &(?=[#A-Za-z])                                    # a character reference
     | ~(?=\S)                                           # strikethrough opens before what is no space
-    | (?<![A-Za-z0-9])_ | _(?![A-Za-z0-9])              # emphasis; inside a word it is a letter
+    | _(?![A-Za-z0-9])                                  # emphasis ends; before a letter or digit it cannot
     | \](?=[(\[:]) | \[(?=\^)                           # a link, the definition of one, a footnote
     | :(?=//) | (?<=[wW]{3})\.                          # an address, which GFM makes a link
     | :(?=[0-9_+-]{0,40}[A-Za-z][A-Za-z0-9_+-]{0,40}:)  # an emoji's name
