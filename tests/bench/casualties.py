@@ -66,10 +66,10 @@ def _little_memory(more: int) -> None:
 def measured_in_little_memory(
     request: Request, method: str, bases: Path | None, batch_size: int, length: int
 ) -> dict[str, Any]:
-    """8 MiB for a step and its model, beside one example's, which loads what is loaded once."""
+    """64 MiB for a step and its model, beside one example's, which loads what is loaded once."""
     torch.set_num_threads(1)
     measured_bytes(request, method, bases, 1, length)
-    _little_memory(8 * MIB)
+    _little_memory(64 * MIB)
     return measured_bytes(request, method, bases, batch_size, length)
 
 
