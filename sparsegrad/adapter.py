@@ -14,7 +14,7 @@ from .compact import CompactLinear
 from .convert import set_module
 from .core import Slices
 from .errors import BasesMismatch
-from .roles import is_linear, shape_of, weight_of
+from .roles import check_weight, is_linear, shape_of, weight_of
 
 FILE = "sparsegrad_adapter.safetensors"
 FORMAT = 1
@@ -104,7 +104,7 @@ def load_adapter(model: nn.Module, folder: Path) -> nn.Module:
 def _rebuilt(
     model: nn.Module, tensors: Mapping[str, Tensor], options: Mapping[str, dict[str, Any]], path: Path
 ) -> dict[str, CompactLinear]:
-    modules = dict(model.named_modules())
+    modules, owners = dict(model.named_modules()), list(model.named_parameters(remove_duplicate=False))
     made: dict[tuple[Any, ...], Slices] = {}
     layers = {}
     for name, told in options.items():
@@ -113,6 +113,7 @@ def _rebuilt(
             raise BasesMismatch(f"{path} has a layer {name!r}, and {type(model).__name__} has no such linear")
         if list(shape_of(plain)) != told["shape"]:
             raise BasesMismatch(f"{path}: {name} is {told['shape']} (out, in), here it is {list(shape_of(plain))}")
+        check_weight(name, plain, owners)
         weight = weight_of(plain)
         key = (told["slices"], weight.device, weight.dtype)
         if key not in made:

@@ -47,6 +47,7 @@ class CompactLinear(nn.Module):
     settled: Tensor | None
     energy: Tensor | None
     _limit: Tensor | None
+    _written: torch.UntypedStorage | None
 
     def __init__(
         self,
@@ -142,12 +143,19 @@ class CompactLinear(nn.Module):
         return self._plus(weight, -self.carried)
 
     def _carries(self) -> bool:
-        return self.carried is not None and not is_dataless(self.carried) and bool(self.carried.any())
+        return self.carried is not None and not is_dataless(self.carried) and self._bears() and bool(self.carried.any())
+
+    def _bears(self) -> bool:
+        """Whether W is the tensor that an update was written into: FSDP and offloading put another in its place."""
+        return self._written is not None and self.weight.untyped_storage().data_ptr() == self._written.data_ptr()
 
     def merged_weight(self) -> Tensor:
         """W + V_R^T S U_C, (out, in)."""
         core = self.core().detach()
-        return self._plus(self.weight.detach(), core if self.carried is None else core - self.carried)
+        if self._carries():
+            assert self.carried is not None
+            core = core - self.carried
+        return self._plus(self.weight.detach(), core)
 
     def forward(self, x: Tensor) -> Tensor:
         """y (..., out) of x (..., in); under autocast in its dtype, as nn.Linear."""
@@ -188,10 +196,13 @@ class CompactLinear(nn.Module):
         if self._hindrance(dtype) is not None:
             self.unmerge_()
             return core, True
+        if self._written is not None and not self._bears():
+            self._forget()
         if not torch.equal(now, self.carried):
             if not self._writes(now, tokens):
                 return core - self.carried, True
             self.weight.data = self._plus(self.weight.detach(), now - self.carried)
+            self._written = self.weight.untyped_storage()
             self.carried.copy_(now)
         return core - self.carried, False
 
@@ -213,6 +224,8 @@ class CompactLinear(nn.Module):
         for told in (self.weight.dtype, dtype):
             if told not in (torch.float32, torch.float64):
                 return f"{told} would round the steps away"
+        if "forward" in vars(self):  # accelerate's hooks put one there
+            return "offloading puts another weight in its place for each forward"
         distributed = torch.distributed
         if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
             return "several processes train, and each would write its own weight"
@@ -224,10 +237,11 @@ class CompactLinear(nn.Module):
 
     def _provide_carried(self) -> None:
         """A zero core that W may come to carry, where the execution and W's dtype allow it."""
-        self._limit = None
+        self._limit = self._written = None
         may = self.execution != "additive" and self.weight.dtype in (torch.float32, torch.float64)
         self.carried = torch.zeros(self.core_shape, dtype=self.values.dtype, device=self.values.device) if may else None
 
+    @torch.inference_mode(False)  # a weight made in it could not be trained with afterwards
     @torch.no_grad()
     def _plus(self, weight: Tensor, core_RC: Tensor) -> Tensor:
         """weight + V_R^T core U_C, rounded once into weight's dtype; a new tensor."""
@@ -235,11 +249,23 @@ class CompactLinear(nn.Module):
 
     def unmerge_(self) -> None:
         """Take out of W what it carries; another W may follow."""
-        self._limit = None
         if self._carries():
-            assert self.carried is not None
             self.weight.data = self.base_weight()
+        self._forget()
+
+    def _forget(self) -> None:
+        """W carries nothing."""
+        self._limit = self._written = None
+        if self.carried is not None and not is_dataless(self.carried):
             self.carried.zero_()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy's weight has a storage of its own, which is not known yet.
+        return {**vars(self), "_written": self._bears()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._written = self.weight.untyped_storage() if state["_written"] else None
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Before a cast or a move W gives back what it carries; ``values`` and their kin stay in at least fp32."""
@@ -282,6 +308,8 @@ class CompactLinear(nn.Module):
         settled = state_dict.get(f"{prefix}settled")
         if settled is not None and self.settled is None:
             self.settled = torch.zeros_like(settled, device=self.values.device)
+        elif settled is None and f"{prefix}values" in state_dict:  # a state of before the first refresh
+            self.settled = None
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def extra_repr(self) -> str:

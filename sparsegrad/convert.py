@@ -14,7 +14,7 @@ from .core import Core, check_core, default_core, strongest
 from .errors import BasesMismatch, SparseGradError
 from .executions import EXECUTIONS, ExecutionName
 from .linear import SparseGradLinear
-from .roles import Target, find_targets, is_linear, shape_of
+from .roles import Target, check_weight, find_targets, is_linear, shape_of
 from .support import resolve_kept
 
 Support = Literal["dynamic", "fixed"]
@@ -155,13 +155,18 @@ def plain_linear(layer: Converted) -> nn.Module:
 
 
 def find_named(model: nn.Module, bases: Bases) -> list[Target]:
-    """The model's linears that ``bases`` name; those it lacks (or that are none) ``Bases.check_model`` reports."""
-    modules = dict(model.named_modules())
-    return [
-        Target(name=name, module=modules[name], role=role, block=0)
-        for name, (role, _) in bases.layers.items()
-        if name in modules and is_linear(modules[name])
-    ]
+    """The model's linears that ``bases`` name; those it lacks (or that are none) ``Bases.check_model`` reports.
+
+    Raises:
+        SparseGradError: a weight is quantised, or tied to another.
+    """
+    modules, owners = dict(model.named_modules()), list(model.named_parameters(remove_duplicate=False))
+    found = []
+    for name, (role, _) in bases.layers.items():
+        if name in modules and is_linear(modules[name]):
+            check_weight(name, modules[name], owners)
+            found.append(Target(name=name, module=modules[name], role=role, block=0))
+    return found
 
 
 def set_module(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from .dataless import is_dataless
-from .plan import Order, write_back_flops
+from .plan import Order, strip_flops, write_back_flops
 
 
 def nonzero_rows(a_BC: Tensor) -> Tensor:
@@ -97,13 +97,12 @@ def chain(v: Tensor, g: Tensor, x: Tensor, u: Tensor, order: Order) -> Tensor:
 def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor | None) -> None:
     """``W += V^T D U`` in place, for a coalesced COO step D (out, in) in rotated coordinates; None: the identity.
 
-    D is covered by few rows and columns: those rows meet U, and what the columns hold beside them meets V, as small
-    dense matrices (a hundred rows of 3,072 with a tenth of their entries nonzero: the dense product takes 0.6 to 0.9 of
-    the compressed one's time on two CPU cores); one product as wide as the cover is long writes both. With one basis D
-    meets it over compressed rows, which a CPU multiplies many times faster than pairs.
+    D is covered by few rows and columns: those rows meet U, and what the columns hold beside them meets V; one product
+    as wide as the cover is long writes both. A strip is multiplied dense where a tenth of it is nonzero, as it is where
+    entries crowd, and over compressed rows, which a CPU multiplies many times faster than pairs, where they scatter.
     """
     if is_dataless(w_OI):
-        _add_at_most_(w_OI, step, rotated=u_II is not None or v_OO is not None)
+        _add_dataless_(w_OI, step, rotated=u_II is not None or v_OO is not None)
         return
     if u_II is None and v_OO is None:
         w_OI.add_(step)
@@ -121,17 +120,25 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
         return
     order, taken = row_cover(rows, cols, (out, inner))
     rank = torch.empty_like(order).index_copy_(0, order, torch.arange(out, device=rows.device))[rows]
-    above, below = rank < taken, rank >= taken
-    right_RI = values.new_zeros(taken, inner)
-    right_RI[rank[above], cols[above]] = values[above]
+    # As places, not flags: each indexing by flags would wait for the device.
+    above, below = (rank < taken).nonzero().squeeze(1), (rank >= taken).nonzero().squeeze(1)
     beside = torch.zeros(inner, dtype=torch.bool, device=rows.device).index_fill_(0, cols[below], True)
-    left_CO = values.new_zeros(int(beside.sum()), out)
-    left_CO[(beside.cumsum(0) - 1)[cols[below]], rows[below]] = values[below]
-    _add_product_(w_OI, torch.cat((v[order[:taken]], left_CO @ v)).T, torch.cat((right_RI @ u, u[beside])))
+    strip_RI = _strip(rank[above], cols[above], values[above], (taken, inner))
+    strip_CO = _strip((beside.cumsum(0) - 1)[cols[below]], rows[below], values[below], (int(beside.sum()), out))
+    _add_product_(w_OI, torch.cat((v[order[:taken]], strip_CO @ v)).T, torch.cat((strip_RI @ u, u[beside])))
 
 
-def _add_at_most_(w_OI: Tensor, step: Tensor, *, rotated: bool) -> None:
-    """What ``add_unrotated_`` makes at most on the way: which rows and columns cover the step is data."""
+def _strip(lines: Tensor, across: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    """The triples as a matrix of that shape, in the form whose product with a basis is the cheaper."""
+    if strip_flops(*shape, len(values)) < 2 * shape[0] * shape[1] ** 2:
+        return _compressed(lines, across, values, shape)
+    dense = values.new_zeros(shape)
+    dense[lines, across] = values
+    return dense
+
+
+def _add_dataless_(w_OI: Tensor, step: Tensor, *, rotated: bool) -> None:
+    """As ``add_unrotated_`` where the lesser side's length covers the step: which rows and columns do is data."""
     if not rotated:  # in place; torch has no such sum for tensors without data
         return
     (out, inner), values = step.shape, step.values()
@@ -149,13 +156,21 @@ def row_cover(rows: Tensor, cols: Tensor, shape: tuple[int, int]) -> tuple[Tenso
     them all, where rows or columns alone would be hundreds. Covering rows and columns bound the rank (Konig 1931).
     """
     out, inner = shape
-    order = torch.bincount(rows, minlength=out).argsort(descending=True, stable=True)
+    entries, order = torch.bincount(rows, minlength=out).sort(descending=True, stable=True)
     rank = torch.empty_like(order).index_copy_(0, order, torch.arange(out, device=rows.device))
     # A column is needed while the rows taken leave out its entry of the lowest rank.
     last = torch.full((inner,), -1, device=rows.device).scatter_reduce_(0, cols, rank[rows], "amax")
     needed = torch.bincount(last + 1, minlength=out + 1)
     taken = torch.arange(out + 1, device=rows.device)
-    flops = write_back_flops(inner=inner, out=out, rows=taken, cols=inner - needed.cumsum(0))
+    by_rows = torch.nn.functional.pad(entries.cumsum(0), (1, 0))
+    flops = write_back_flops(
+        inner=inner,
+        out=out,
+        rows=taken,
+        cols=inner - needed.cumsum(0),
+        by_rows=by_rows,
+        by_cols=len(rows) - by_rows,
+    )
     return order, int(flops.argmin())
 
 

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from .errors import NoTargets, SparseGradError
@@ -14,6 +15,8 @@ _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 # In a gated MLP act(gate(x)) * up(x) the two expansions have one shape; only names tell them apart. The paper tunes up
 # and down and leaves the gate (LLaMA, T5 v1.1's wi_0).
 _GATE = re.compile(r"gate|wi_0$")
+# Narrower ones (float8) are quantised: they hold a rounded weight beside its scale, and no arithmetic.
+_TRAINED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +134,7 @@ def check_weight(
     ``owners``: ``model.named_parameters(remove_duplicate=False)``; ``word``: the option by which to leave it out.
     """
     weight = module.weight
-    if not isinstance(weight, nn.Parameter) or not weight.is_floating_point():
+    if not isinstance(weight, nn.Parameter) or weight.dtype not in _TRAINED:
         raise SparseGradError(
             f"{name} holds {getattr(weight, 'dtype', type(weight))} weights (quantised): SparseGrad "
             f"trains floating-point weights; load the model unquantised or leave this layer out with {word}"

@@ -118,6 +118,8 @@ class SparseGradTunerLinear(nn.Module, BaseTunerLayer):
         while self.merged_adapters:
             self.set_base_weight(self._weight_plus(-self.get_delta_weight(self.merged_adapters.pop())))
 
+    @torch.inference_mode(False)  # a weight made in it could not be trained with afterwards
+    @torch.no_grad()
     def _weight_plus(self, change: Tensor) -> Tensor:
         """The base weight plus a change of its shape, rounded once into its dtype."""
         weight = self.get_base_weight()

@@ -222,3 +222,13 @@ def test_what_the_tuner_does_not_offer(pair):
         model.add_weighted_adapter(["default", "other"], [0.5, 0.5], "both")
     with pytest.raises(ValueError, match="SPARSEGRAD"):
         get_peft_model(copy.deepcopy(model).unload(), config(), mixed=True)
+
+
+def test_training_goes_on_after_an_unmerge_in_inference_mode(pair):
+    """Disabling unmerges; a base weight made in inference mode would be refused by autograd for good."""
+    model, batch, outputs = pair
+    model.merge_adapter()
+    with torch.inference_mode(), model.disable_adapter():
+        model(**batch)
+    model(**batch).loss.backward()
+    torch.testing.assert_close(logits(model, batch), outputs["default"], rtol=1e-9, atol=1e-9)

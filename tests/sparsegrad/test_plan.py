@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsegrad.plan import ORDERS, gradient_flops, gradient_order, write_back_flops
+from sparsegrad.plan import ORDERS, SPARSE_COST, gradient_flops, gradient_order, write_back_flops
 from sparsegrad.products import add_unrotated_, chain, row_cover
 
 SIZES = st.integers(1, 40)
@@ -64,9 +64,14 @@ def test_the_flops_are_those_of_the_products(a: int, i: int, o: int, r: int, c: 
 
 
 def test_the_write_back_by_hand() -> None:
-    """40 rows meet U (768), 60 columns V (3072), and 100 write both."""
-    products = 40 * 768 * 768 + 60 * 3072 * 3072 + 100 * 3072 * 768
-    assert write_back_flops(inner=768, out=3072, rows=40, cols=60) == 2 * products
+    """40 rows that are dense enough meet U (768), 60 columns that are not V (3072), and 100 write both."""
+    sizes = {"inner": 768, "out": 3072, "rows": 40, "cols": 60, "by_rows": 8_000, "by_cols": 9_000}
+    products = 40 * 768 * 768 + SPARSE_COST * 9_000 * 3072 + 100 * 3072 * 768
+    assert SPARSE_COST * 8_000 > 40 * 768 and SPARSE_COST * 9_000 < 60 * 3072
+    assert write_back_flops(**sizes) == 2 * products
+    rows, cols, by_rows, by_cols = (torch.tensor([sizes[name]]) for name in ("rows", "cols", "by_rows", "by_cols"))
+    told = write_back_flops(inner=768, out=3072, rows=rows, cols=cols, by_rows=by_rows, by_cols=by_cols)
+    assert told.tolist() == [2 * products]
 
 
 def test_the_write_back_spends_what_is_told() -> None:
@@ -81,7 +86,9 @@ def test_the_write_back_spends_what_is_told() -> None:
     with FlopCounterMode(display=False) as counter:
         # In W's own dtype the last product is added in place, which the counter does not see.
         add_unrotated_(torch.zeros(30, 20).double(), step.to_sparse(), torch.eye(20), torch.eye(30))
-    assert taken == 2 and counter.get_total_flops() == write_back_flops(inner=20, out=30, rows=2, cols=1)
+    assert taken == 2 and counter.get_total_flops() == write_back_flops(
+        inner=20, out=30, rows=2, cols=1, by_rows=40, by_cols=28
+    )
 
 
 @given(SIZES, SIZES, st.integers(0, 1000))
@@ -96,8 +103,9 @@ def test_the_cover_holds_every_entry_and_none_is_cheaper(out: int, inner: int, s
     for count in range(out + 1):
         rest = dense.clone()
         rest[order[:count]] = False
+        by_cols = int(rest.sum())
         sizes = {"rows": count, "cols": int(rest.any(dim=0).sum())}
-        costs.append(write_back_flops(inner=inner, out=out, **sizes))
+        costs.append(write_back_flops(inner=inner, out=out, by_rows=len(rows) - by_cols, by_cols=by_cols, **sizes))
     assert costs[taken] == min(costs)
 
 
