@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -34,6 +34,8 @@ def leaves(source: str) -> list[Token]:
 
 
 @given(text=TEXTS, place=st.sampled_from(sorted(PLACES)))
+@example(text="_a_ __b__ *c* **d** ~~e~~", place="cell")
+@example(text="[a](b) <b> ![c](d) `e` &lt; \\\\* ```", place="list")
 def test_what_is_written_is_what_is_read(text: str, place: str) -> None:
     if not said(text):
         return
