@@ -67,7 +67,8 @@ def test_what_is_said_of_roberta_base_follows_from_them() -> None:
     said = re.search(
         r"planned is (\S+) times as fast as regular and (\S+) times as fast as sd, and compact takes (\S+) of LoRA's\s"
         r"time with (\S+) of its peak, (\d+)% above .*takes (\S+) of LoRA's time. Take.*active planned takes "
-        r"(\S+) times .*compact (\S+) of LoRA's, where the\sfrozen model itself takes (\S+); .*compact's peak is (\S+) of",
+        r"(\S+) times .*compact (\S+) of LoRA's, where the\sfrozen model itself takes (\S+); .*compact's "
+        r"peak is (\S+) of",
         README,
         flags=re.DOTALL,
     )
