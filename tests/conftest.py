@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
@@ -13,6 +14,11 @@ from hypothesis import settings
 # No test is timed, and each run draws the same examples.
 settings.register_profile("house", deadline=None, derandomize=True, database=None)
 settings.load_profile("house")
+
+# A job in a shell's background ignores Ctrl-C, and so does every process that it starts; those that are tested by
+# Ctrl-C are to hear it wherever the tests run.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _absent(what: str) -> NoReturn:
