@@ -13,16 +13,7 @@ from bench.memory.__main__ import main as memory
 from reports.contents import report
 from reports.document import Document, Figure, Prose, Table
 from reports.reading.shelf import Shelf, read_shelf
-
-CONFIG = {
-    "model_type": "bert",
-    "vocab_size": 120,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "max_position_embeddings": 32,
-}
+from tests.bench.conftest import CONFIG
 
 
 @pytest.fixture(scope="module")

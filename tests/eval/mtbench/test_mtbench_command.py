@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -17,23 +16,8 @@ from bench.errors import BadRequest
 from eval.mtbench import published
 from eval.mtbench.__main__ import main
 from eval.mtbench.words import PROG
-from tests.eval.mtbench.conftest import KEY
+from tests.eval.mtbench.conftest import KEY, Words
 from tests.eval.mtbench.judge_server import Handler, JudgeServer, Seen, completion_of, rating_for, status, verdict
-
-Words = Callable[..., list[str]]
-
-
-@pytest.fixture
-def words(shared_data: Path, tmp_path: Path, judge_server: JudgeServer, judge_key: str) -> Words:
-    """The command line: real questions, real answers, records under tmp_path/out."""
-    folder = shared_data / "mtbench"
-
-    def made(*more: str, models: tuple[str, ...] = ("gpt-3.5-turbo",), limit: int = 4) -> list[str]:
-        answers = [str(folder / "model_answer" / f"{model}.jsonl") for model in models]
-        service = ["--judge-base-url", judge_server.url, "--data-dir", str(folder), "--questions", "mt-bench"]
-        return [*service, "--answers", *answers, "--limit", str(limit), "--out", str(tmp_path / "out"), "--json", *more]
-
-    return made
 
 
 def written(folder: Path) -> dict[str, bytes]:
@@ -268,55 +252,6 @@ def test_without_the_published_files_the_own_questions_are_taken_and_labelled(
     assert len(model["categories"]) == 8 and model["categories"]["math"]["low"] is None
     with pytest.raises(BadRequest, match="--data-dir DIR"):
         main([*argv, "--questions", "mt-bench"])
-
-
-def test_a_judge_is_calibrated_against_known_scores(
-    words: Words, shared_data: Path, judge_server: JudgeServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    judge_server.usual = verdict(text="Rating: [[8]]")
-    argv = words(limit=3)
-    del argv[argv.index("--answers") : argv.index("--limit")]
-    file = shared_data / "mtbench" / "gpt4_single_judgments.jsonl"
-    assert main([*argv, "--calibrate", str(file), "--judge", "other"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    judged = [row for row in map(json.loads, file.read_text().splitlines()) if row["question_id"] in (81, 82, 83)]
-    assert told["scored"] == len(judged) == 36
-    assert told["all"]["bias"]["value"] == pytest.approx(8 - fmean(row["score"] for row in judged))
-    assert told["all"]["rank_correlation"]["value"] is None
-    sent = {seen.body["messages"][-1]["content"] for seen in judge_server.asked[1:]}
-    assert sent == {row["user_prompt"] for row in judged}
-
-
-def test_published_judgments_are_verified(
-    shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = shared_data / "mtbench" / "gpt4_single_judgments.jsonl"
-    argv = ["--data-dir", str(file.parent), "--json", "--verify-judgments"]
-    assert main([*argv, str(file)]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told == {
-        "judgments": 960,
-        "prompts_rebuilt": 960,
-        "fastchat_scores_reproduced": 960,
-        "scores_agreeing": 960,
-        "exceptions": [],
-    }
-    rows = [json.loads(line) for line in file.read_text().splitlines()[:3]]
-    rows[1]["score"] = 1
-    assert main([*argv, str(file_of(tmp_path / "three.jsonl", *rows))]) == 1
-    (exception,) = json.loads(capsys.readouterr().out)["exceptions"]
-    assert exception.startswith("three.jsonl, line 2: question 82, turn 1") and "stored 1, FastChat reads" in exception
-
-
-def test_our_own_judgments_are_read_back_as_fastchat_s(
-    words: Words, shared_data: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(words(limit=30)) == 0
-    told = json.loads(capsys.readouterr().out)
-    judgments = str(Path(told["report"]) / "judgments.jsonl")
-    assert main(["--data-dir", str(shared_data / "mtbench"), "--json", "--verify-judgments", judgments]) == 0
-    checked = json.loads(capsys.readouterr().out)
-    assert checked["judgments"] == checked["scores_agreeing"] == 60 and checked["exceptions"] == []
 
 
 @pytest.mark.parametrize(
