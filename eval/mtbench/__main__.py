@@ -24,7 +24,7 @@ from eval.mtbench.cache import ReplyCache
 from eval.mtbench.ending import exit_code, print_json
 from eval.mtbench.export import fastchat_judgments
 from eval.mtbench.figure import category_bars
-from eval.mtbench.filing import Filing, rows, sha256, write_report
+from eval.mtbench.filing import KIND, Filing, rows, sha256, write_report
 from eval.mtbench.judged import calibrate, verify
 from eval.mtbench.labels import labels_of, policies_of
 from eval.mtbench.preflight import preflight
@@ -36,17 +36,15 @@ from eval.mtbench.side_by_side import side_by_side
 from eval.mtbench.summary import summarise
 from eval.mtbench.words import PROG, check, parser
 
-KIND = "mtbench"
-
 
 def main(argv: Sequence[str]) -> int:
     """What the words ask for; returns the exit code."""
     args = parser().parse_args(argv)
     check(args)
-    if args.verify_judgments is not None:
-        return verify(args)
-    budget_of(args)  # a price that is not known is the user's to know before an hour of generating
     started = datetime.now(UTC)
+    if args.verify_judgments is not None:
+        return verify(args, argv, started)
+    budget_of(args)  # a price that is not known is the user's to know before an hour of generating
     service = Service.from_environment(args.judge, args.judge_base_url)
     if not (args.replay or args.dry_run):
         # Before anything is written, fetched or generated: a judge that does not answer costs nobody an hour.

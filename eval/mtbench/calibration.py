@@ -13,13 +13,12 @@ from scipy.stats import rankdata
 
 from eval.mtbench.asks import Item
 from eval.mtbench.intervals import Statistic, bootstrap
-from eval.mtbench.items import Answer, Ending
+from eval.mtbench.replayed import items_of
 from eval.mtbench.scoring import Grade
 from eval.mtbench.verify import Checked
 
 __all__ = ["Known", "calibration", "known_items"]
 
-_WHOLE: Ending = "stop"
 # Each is ranked anew: a second for a thousand ratings.
 _RANKED_RESAMPLES = 2_000
 
@@ -34,24 +33,7 @@ class Known:
 
 def known_items(checked: Sequence[Checked]) -> list[Known]:
     """What can be rated again: prompts that were rebuilt, with a score. Judged twice, it counts twice."""
-    seen: Counter[tuple[str, int, int]] = Counter()
-    known = []
-    for one in checked:
-        judgment = one.judgment
-        if one.question is None or judgment.score < 1:
-            continue
-        place = (judgment.model, judgment.question_id, judgment.turn)
-        answer = Answer(
-            question_id=judgment.question_id,
-            model=judgment.model,
-            choice=seen[place],
-            turns=one.answers,
-            endings=(_WHOLE,) * len(one.answers),
-        )
-        item = Item(question=one.question, model=judgment.model, choice=seen[place], turn=judgment.turn, answer=answer)
-        known.append(Known(item=item, score=judgment.score))
-        seen[place] += 1
-    return known
+    return [Known(item=item, score=judgment.score) for item, judgment in items_of(checked) if judgment.score >= 1]
 
 
 def calibration(known: Sequence[Known], grades: Sequence[Grade], *, seed: int = 0) -> dict[str, Any]:

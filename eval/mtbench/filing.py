@@ -19,7 +19,10 @@ from eval.mtbench.scoring import Grade
 from eval.mtbench.session import Graded
 from eval.mtbench.words import PROG
 
-__all__ = ["Filing", "rows", "sha256", "write_report"]
+__all__ = ["KIND", "Filing", "rows", "sha256", "write_report"]
+
+KIND = "mtbench"
+"""Of answers and their ratings, whoever asked for these."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,36 +20,70 @@ from bench.store import Store
 from eval.mtbench.asking import cost_line, cost_of, grade, plan_of
 from eval.mtbench.calibration import calibration, known_items
 from eval.mtbench.ending import exit_code, print_json
-from eval.mtbench.filing import Filing, rows, sha256
+from eval.mtbench.filing import KIND, Filing, rows, sha256
 from eval.mtbench.hostile import one_line
 from eval.mtbench.labels import labels_of, policies_of
 from eval.mtbench.protocol import PUBLISHED_SETS, Protocol, load_protocol
 from eval.mtbench.questions import POLICIES
-from eval.mtbench.report import calibration_table, print_tables
+from eval.mtbench.replayed import provenance, replayed
+from eval.mtbench.report import calibration_table, print_result, print_tables
 from eval.mtbench.service import Service
+from eval.mtbench.session import Graded
+from eval.mtbench.summary import summarise
 from eval.mtbench.verify import Checked, Edition, check, read_judgments
 
 __all__ = ["calibrate", "verify"]
 
-KIND = "mtbench_calibration"
+CALIBRATION = "mtbench_calibration"
 _TOLD = ("judge", "limit", "repeats", "harden", "fastchat_compat", "seed")
 _DEFAULT_SET = "mt-bench"  # what published judgments are about
 
 
-def verify(args: argparse.Namespace) -> int:
-    """Print what was reproduced and every exception; 1 where a prompt or FastChat's own score was not."""
-    checked, _ = _checked(args, args.verify_judgments)
-    exceptions = [line for one in checked if (line := _exception(one)) is not None]
+def verify(args: argparse.Namespace, argv: Sequence[str], started: datetime) -> int:
+    """What was reproduced, every exception, and the file's judgments graded as a run of our own, with a record.
+
+    1 where a prompt or FastChat's own score was not reproduced.
+    """
+    checked, protocol = _checked(args, args.verify_judgments)
+    if args.limit is not None:
+        asked = {question.question_id for question in protocol.questions[: args.limit]}
+        checked = [one for one in checked if one.judgment.question_id in asked]
     counts = {
         "judgments": len(checked),
         "prompts_rebuilt": sum(one.rebuilt for one in checked),
         "fastchat_scores_reproduced": sum(one.fastchat_score is None for one in checked),
         "scores_agreeing": sum(one.score is None for one in checked),
     }
+    exceptions = [line for one in checked if (line := _exception(one)) is not None]
+    plan = plan_of(args, protocol)
+    graded = Graded(grades=replayed(checked, plan), requests=0, stopped=None)
+    labels = [*provenance(checked, args.verify_judgments.name), *labels_of(protocol, plan, graded.grades)]
+    result = {
+        "checked": {**counts, "exceptions": exceptions},
+        **summarise(graded.grades, fastchat=plan.fastchat, seed=args.seed),
+        "labels": labels,
+        "policies": policies_of(protocol, plan),
+    }
+    record = Filing(
+        kind=KIND,
+        config={
+            "questions": protocol.name,
+            "replayed": args.verify_judgments.name,
+            **{name: getattr(args, name) for name in _TOLD},
+        },
+        fingerprints={**protocol.fingerprints, "judgments": sha256(args.verify_judgments)},
+        argv=argv,
+        seed=args.seed,
+        started=started,
+    ).file(Store.open(args.out), {**result, "judgments": rows(graded.grades)}, graded)
     if args.json:
-        print(json.dumps({**counts, "exceptions": exceptions}, indent=2))
+        print_json(record, result, graded)
     else:
-        print("\n".join([*(f"{name.replace('_', ' ')}: {n:,}" for name, n in counts.items()), *exceptions]))
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        print_result(console, result)
+        for line in (*(f"{name.replace('_', ' ')}: {n:,}" for name, n in counts.items()), *exceptions):
+            console.print(Text(line), soft_wrap=True)
+        console.print(Text(f"record: {args.out}/{KIND}/{record.key}-*.json"), soft_wrap=True)
     return DONE if all(one.reproduced for one in checked) else FAILED
 
 
@@ -72,7 +106,7 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service, s
     measured = calibration(known, graded.grades, seed=args.seed)
     result: dict[str, Any] = {**measured, "labels": labels_of(protocol, plan, graded.grades), "policies": policies}
     record = Filing(
-        kind=KIND,
+        kind=CALIBRATION,
         config={
             "service": service.host,
             **{name: getattr(args, name) for name in _TOLD},
@@ -87,7 +121,7 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service, s
     else:
         console = Console(width=None if sys.stdout.isatty() else 140)
         print_tables(console, [calibration_table(result)], [*result["labels"], *policies])
-        console.print(Text(f"record: {args.out}/{KIND}/{record.key}-*.json"), soft_wrap=True)
+        console.print(Text(f"record: {args.out}/{CALIBRATION}/{record.key}-*.json"), soft_wrap=True)
     return exit_code(args, [result], graded)
 
 

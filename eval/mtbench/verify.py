@@ -38,6 +38,8 @@ class Judgment:
     judgment: str
     score: float
     """-1 where FastChat read none."""
+    judge: str
+    """As the file names it, which tells no version; ``unknown`` where it does not."""
 
 
 Edition = Mapping[int, Question]
@@ -167,9 +169,11 @@ def _judgment(place: str, told: Mapping[str, Any]) -> Judgment:
     if turn is None:  # older files name it by the prompt alone
         turn = 2 if "multi-turn" in told["judge"][1] else 1
     number, score = told["question_id"], told["score"]
+    named = told.get("judge")
+    judge = named[0] if isinstance(named, list) and named else "unknown"
     if not isinstance(number, int) or not isinstance(turn, int) or turn not in (1, 2):
         raise ValueError(place)
-    if not all(isinstance(told[name], str) for name in ("model", "user_prompt", "judgment")):
+    if not all(isinstance(text, str) for text in (told["model"], told["user_prompt"], told["judgment"], judge)):
         raise ValueError(place)
     if not isinstance(score, int | float) or not _UNSCORED <= score <= _HIGHEST:  # NaN is no score either
         raise ValueError(place)
@@ -181,4 +185,5 @@ def _judgment(place: str, told: Mapping[str, Any]) -> Judgment:
         user_prompt=told["user_prompt"],
         judgment=told["judgment"],
         score=float(score),
+        judge=judge,
     )

@@ -117,7 +117,8 @@ def _grading_words(made: Parser) -> None:
     group.add_argument("--calibrate", type=Path, metavar="FILE", help="rate the answers in a file of judgments again, "
                        "and say how far the judge is from the scores in it")  # fmt: skip
     group.add_argument("--verify-judgments", type=Path, metavar="FILE", help="check that prompts and scores in a file "
-                       "of FastChat's judgments are those made here; asks nobody")  # fmt: skip
+                       "of FastChat's judgments are those made here, and grade them like replies; asks "
+                       "nobody")  # fmt: skip
 
 
 def _run_words(made: Parser) -> None:

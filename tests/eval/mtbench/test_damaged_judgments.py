@@ -63,8 +63,16 @@ def test_references_decide_what_judgments_are_checked_against(
     folder = shared_data / "mtbench"
     rows = [json.loads(line) for line in (folder / "gpt4_single_judgments.jsonl").read_text().splitlines()]
     (tmp_path / "j.jsonl").write_text(json.dumps(next(row for row in rows if row["question_id"] == 111)) + "\n")
-    argv = ["--data-dir", str(folder), "--json", "--verify-judgments", str(tmp_path / "j.jsonl")]
+    argv = [
+        "--data-dir",
+        str(folder),
+        "--json",
+        "--out",
+        str(tmp_path),
+        "--verify-judgments",
+        str(tmp_path / "j.jsonl"),
+    ]
     assert main([*argv, "--references", "gpt-4"]) == 0
-    assert json.loads(capsys.readouterr().out)["exceptions"] == []
+    assert json.loads(capsys.readouterr().out)["checked"]["exceptions"] == []
     main([*argv, "--references", "inf"])
-    assert len(json.loads(capsys.readouterr().out)["exceptions"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["checked"]["exceptions"]) == 1
