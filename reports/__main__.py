@@ -21,8 +21,9 @@ from reports.against.both import changes
 from reports.against.change import Change
 from reports.against.section import change_section
 from reports.contents import report
-from reports.document import Document, Ledger, Section
+from reports.document import Document, Figure, Ledger, Section
 from reports.foreign.recognise import foreign_section, read_foreign
+from reports.glance import PICTURES
 from reports.markdown import markdown
 from reports.paper.authors import Logs, read_logs
 from reports.reading.shelf import Shelf, read_shelf
@@ -54,8 +55,8 @@ def parser() -> Parser:
                        "ledger compares with the paper (default: authors_runs.csv in a folder of --results, if "
                        "there)")  # fmt: skip
     group = made.add_argument_group("run")
-    group.add_argument("--out", type=Path, default=Path("results/report"), metavar="DIR", help="folder of report.html "
-                       "and report.md (default: %(default)s)")  # fmt: skip
+    group.add_argument("--out", type=Path, default=Path("results/report"), metavar="DIR", help="folder of report.html, "
+                       "report.md and two drawings (default: %(default)s)")  # fmt: skip
     group.add_argument("--dry-run", action="store_true", help="say what would be read and written, and write nothing")
     group.add_argument("--json", action="store_true", help="ledger, changes and files left out as one JSON object on "
                        "stdout")  # fmt: skip
@@ -79,11 +80,13 @@ def main(argv: Sequence[str]) -> int:
     from reports.site import page
 
     store = Store.open(args.out)  # refuses in one line a folder that cannot be written to
-    write_report(store.folder, {"report.md": _bytes(markdown(document)), "report.html": _bytes(page(document))})
+    files = {"report.md": _bytes(markdown(document)), "report.html": _bytes(page(document)), **_pictures(document)}
+    write_report(store.folder, files)
+    places = [str(args.out / name) for name in files]
     if args.json:
-        print(json.dumps(_told(args, shelf, document, found), indent=2, allow_nan=False))
+        print(json.dumps(_told(shelf, document, found, places), indent=2, allow_nan=False))
     else:
-        _print(args, shelf, document, found)
+        _print(args, shelf, document, found, places)
     return FAILED if any(change.regression for change in found) else DONE
 
 
@@ -108,6 +111,12 @@ def _sections(args: argparse.Namespace, before: Shelf | None, found: Sequence[Ch
     return made + ([foreign_section([read_foreign(path) for path in args.foreign])] if args.foreign else [])
 
 
+def _pictures(document: Document) -> dict[str, bytes]:
+    """The drawings at its top as files, for a README or a talk."""
+    drawn = [block for block in document.blocks() if isinstance(block, Figure)]
+    return {f"{figure.id}.svg": figure.svg for figure in drawn if figure.id in PICTURES}
+
+
 def _ledgers(document: Document) -> list[Ledger]:
     return [block for block in document.blocks() if isinstance(block, Ledger)]
 
@@ -121,14 +130,16 @@ def _dry_run(args: argparse.Namespace, shelf: Shelf) -> int:
     told = {
         "records": len(shelf.sources),
         "left_out": len(shelf.skipped),
-        "would_write": [str(args.out / name) for name in ("report.md", "report.html")],
+        "would_write": [
+            str(args.out / name) for name in ("report.md", "report.html", *(f"{id}.svg" for id in PICTURES))
+        ],
         "seconds": "a few, and about one a compared method of each fine-tuned task",
     }
     print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
     return DONE
 
 
-def _told(args: argparse.Namespace, shelf: Shelf, document: Document, found: Sequence[Change]) -> dict[str, Any]:
+def _told(shelf: Shelf, document: Document, found: Sequence[Change], places: list[str]) -> dict[str, Any]:
     """The result for scripts."""
     return {
         "ledger": [
@@ -147,11 +158,13 @@ def _told(args: argparse.Namespace, shelf: Shelf, document: Document, found: Seq
         "changes": [change.as_json() for change in found],
         "records": len(shelf.sources),
         "left_out": [{"path": one.path, "reason": one.reason} for one in shelf.skipped],
-        "files": [str(args.out / name) for name in ("report.md", "report.html")],
+        "files": places,
     }
 
 
-def _print(args: argparse.Namespace, shelf: Shelf, document: Document, found: Sequence[Change]) -> None:
+def _print(
+    args: argparse.Namespace, shelf: Shelf, document: Document, found: Sequence[Change], places: list[str]
+) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
 
     def line(text: str) -> None:
@@ -166,7 +179,7 @@ def _print(args: argparse.Namespace, shelf: Shelf, document: Document, found: Se
         line(f"against {args.against}: {len(found)} figures compared, {sum(c.regression for c in found)} got worse")
     if shelf.skipped:
         line(f"left out: {len(shelf.skipped)} files, named in the report")
-    line(f"report: {args.out}/report.html, {args.out}/report.md")
+    line(f"report: {', '.join(places)}")
 
 
 if __name__ == "__main__":

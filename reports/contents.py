@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bench.environment import code_fingerprint
 from reports.document import Block, Document, Prose, Section, Table
 from reports.drawings import memory_figure, pareto_figures, quality_figure, speed_figure
+from reports.glance import at_a_glance
 from reports.gradient_curves import core_blocks, energy_blocks, stability_blocks, zero_blocks
 from reports.maps import crossover_maps, gradient_maps
 from reports.paper.authors import Logs
@@ -50,7 +51,14 @@ def report(
         *more,
         *(
             made
-            for made in (_speed(shelf), _memory(shelf), _gradients(shelf), _quality(shelf), _judged(shelf))
+            for made in (
+                _glance(shelf),
+                _speed(shelf),
+                _memory(shelf),
+                _gradients(shelf),
+                _quality(shelf),
+                _judged(shelf),
+            )
             if made is not None
         ),
         _paper(shelf, logs),
@@ -94,6 +102,11 @@ def _ledger(shelf: Shelf, logs: Logs | None) -> Section:
         blocks.append(Prose(text="What the paper prints, beside the logs that its authors published."))
         blocks.append(ledger_of_logs(logs))
     return Section(id="ledger", title="The paper's claims", blocks=tuple(blocks))
+
+
+def _glance(shelf: Shelf) -> Section | None:
+    blocks = at_a_glance(shelf)
+    return Section(id="glance", title="At a glance", blocks=tuple(blocks)) if blocks else None
 
 
 def _speed(shelf: Shelf) -> Section | None:

@@ -21,7 +21,7 @@ from reports.reading.settings import model_called
 from reports.reading.speed import SpeedRun
 from reports.tables.cells import MIB
 
-__all__ = ["memory_figure", "pareto_figures", "quality_figure", "speed_figure"]
+__all__ = ["difference_to", "first_split", "memory_figure", "pareto_figures", "quality_figure", "speed_figure"]
 
 
 def speed_figure(run: SpeedRun, id: str) -> Figure | None:
@@ -51,9 +51,9 @@ def memory_figure(group: PeakGroup, id: str) -> Figure | None:
 def quality_figure(one: Comparison, id: str) -> Figure | None:
     """Every method's paired difference to the reference, on the task's first split."""
     reference = one.reference()
-    rows = _first_split(one.rows(reference))
+    rows = first_split(one.rows(reference))
     told = [
-        Compared(name=row["method"], estimate=_difference(row["difference"]), tied=row["verdict"] == "~")
+        Compared(name=row["method"], estimate=difference_to(row["difference"]), tied=row["verdict"] == "~")
         for row in rows
         if row["difference"] is not None
     ]
@@ -67,11 +67,13 @@ def quality_figure(one: Comparison, id: str) -> Figure | None:
 def pareto_figures(one: Comparison, id: str) -> list[Figure]:
     """Quality against peak memory and against training time; ties stay side by side."""
     reference = one.reference()
-    rows = _first_split(one.rows(reference))
+    rows = first_split(one.rows(reference))
     quality = Axis(name=f"points minus those of {reference}", higher_is_better=True, note="95% CI")
     figures = []
     peaks = [
-        Point(name=row["method"], cost=Estimate(value=row["peak_bytes"] / MIB), quality=_difference(row["difference"]))
+        Point(
+            name=row["method"], cost=Estimate(value=row["peak_bytes"] / MIB), quality=difference_to(row["difference"])
+        )
         for row in rows
         if row["peak_bytes"] is not None and row["seeds"]
     ]
@@ -79,7 +81,7 @@ def pareto_figures(one: Comparison, id: str) -> list[Figure]:
         cost = Axis(name="peak memory", unit="MiB", higher_is_better=False)
         figures.append(pareto(f"{id}-memory", f"Quality against memory, {one.task}", peaks, cost=cost, quality=quality))
     times = [
-        Point(name=row["method"], cost=_over_seeds(spent), quality=_difference(row["difference"]))
+        Point(name=row["method"], cost=_over_seeds(spent), quality=difference_to(row["difference"]))
         for row in rows
         if (spent := _seconds(one, row["method"]))
     ]
@@ -89,11 +91,12 @@ def pareto_figures(one: Comparison, id: str) -> list[Figure]:
     return figures
 
 
-def _first_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def first_split(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a task's first split: MNLI's matched half."""
     return [row for row in rows if row["split"] == rows[0]["split"]]
 
 
-def _difference(told: dict[str, Any] | None) -> Estimate:
+def difference_to(told: dict[str, Any] | None) -> Estimate:
     """In points; the reference itself stands at 0."""
     if told is None:
         return Estimate(value=0.0)

@@ -26,12 +26,12 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "results"
 
 
-def test_the_default_reads_results_and_writes_both_files(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_default_reads_results_and_writes_its_files(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == DONE
     told = capsys.readouterr()
     assert "2 records read" in told.err and "17 not tested here" in told.out
     files = {path.name: path.read_text() for path in (results / "report").iterdir()}
-    assert set(files) == {"report.html", "report.md"}
+    assert set(files) == {"report.html", "report.md", "glance-cost.svg"}
     assert "C20" in files["report.html"] and "C20" in files["report.md"]
     assert main(["--quiet"]) == DONE  # the report's own folder holds no record
     assert capsys.readouterr().err == ""
