@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from bench.record import Status
+from bench.record import Record, Status
 from reports.reading.calibrations import Calibration, read_calibration
 from reports.reading.capacity import CapacityGroup, group_capacities, read_capacity
 from reports.reading.chat import ChatComparison, chat_comparisons, read_chat
@@ -31,10 +31,12 @@ T = TypeVar("T")
 PARTS: Mapping[str, str] = MappingProxyType(
     {
         "capacity_probe": "one size tried by bench.capacity",
+        "energy": "what one level of bench.sparsity keeps of the gradient",
         "glue_pilot": "updates timed by eval.glue --budget time",
         "glue_trial": "one trial of a search for rate and batch",
         "gradients_bases": "bases that bench.gradients looks at gradients in",
         "gradients_supports": "fixed supports that bench.gradients reads gradients on",
+        "peak": "one level's peak, in bench.sparsity's own table",
     }
 )
 """Kinds whose records another record is made of, and what they are."""
@@ -108,7 +110,8 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
         return made
 
     shelf.speed = sorted(views(("speed",), read_speed), key=lambda run: run.record.ended, reverse=True)
-    shelf.peaks = group_peaks(views(("peak", "predicted"), read_peak))
+    peaks = views(("peak", "predicted"), read_peak)
+    shelf.peaks = group_peaks([peak for peak in peaks if not _of_a_level(peak.record)])
     shelf.capacities = group_capacities(views(("capacity",), read_capacity, stands="size"))
     shelf.calibrations = views(("calibration", "glue_calibration", "chat_calibration"), read_calibration)
     shelf.preliminary = views(("preliminary",), read_preliminary)
@@ -136,8 +139,14 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     shelf.judged = sorted(views(("mtbench",), read_judged), key=lambda run: run.record.ended, reverse=True)
     shelf.judge_checks = views(("mtbench_calibration",), read_judge_check)
     shelf.parts = views(tuple(PARTS), lambda source: source)
+    shelf.parts += [peak.source for peak in peaks if _of_a_level(peak.record)]
     shelf.others = views(tuple(by_kind), lambda source: source)
     return shelf
+
+
+def _of_a_level(record: Record) -> bool:
+    """Peaks of a sweep differ in the entries kept, and stand beside each other in its table alone."""
+    return record.kind == "peak" and " -m bench.sparsity " in f"{record.command} "
 
 
 def _once(sources: list[Source]) -> list[Source]:

@@ -145,7 +145,8 @@ def test_what_memory_is_held_for_is_told_where_it_was_read(tmp_path: Path) -> No
 
 
 def test_records_that_others_are_made_of_are_counted(tmp_path: Path) -> None:
-    made = [record(kind, key, result={}) for kind in PARTS for key in ("one", "two")]
+    made = [record(kind, key, result={}) for kind in PARTS if kind != "peak" for key in ("one", "two")]
+    made += [peak("lora", size, command="python -m bench.sparsity --out results") for size in (100, 200)]
     document = report(shelf_of(tmp_path, *made), folders=["r"], logs=None)
     (table,) = [block for block in document.blocks() if isinstance(block, Table) and block.id == "parts"]
     assert {row[0].text: row[3].sort for row in table.rows} == dict.fromkeys(PARTS, 2)
