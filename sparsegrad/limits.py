@@ -1,4 +1,4 @@
-"""The limits no method can pass: forward and input gradients alone, nothing trains."""
+"""The limits: forward and input gradients of every block alone, nothing trains."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from .roles import Target, is_transposed, weight_of
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Freeze everything; the input embeddings' output requires grad, so that dx flows through every block."""
+    """Freeze everything; the input embeddings' output requires grad, so that dx flows through every block.
+
+    A method whose first tuned linear stands behind the first block's attention needs no gradient there: it may keep
+    that attention's share less than this.
+    """
     model.requires_grad_(False)
     tokens: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
     for module in model.modules():
