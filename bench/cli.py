@@ -142,6 +142,11 @@ def _or(given: int | None, default: int) -> int:
     return default if given is None else given
 
 
+def given(argv: Sequence[str], option: str) -> bool:
+    """Whether the option was typed, whatever its default."""
+    return any(word == option or word.startswith(f"{option}=") for word in argv)
+
+
 def progress_bar(*, quiet: bool) -> Progress:
     """A bar with ETA on stderr; silent where asked, or where nobody watches."""
     return Progress(

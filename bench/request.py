@@ -126,8 +126,9 @@ class Request:
         return {name: value for name, value in told.items() if name not in without}
 
 
-def parse_kept(text: str) -> int | float:
-    """``22000``, ``22_000`` or ``22k`` (a count), ``0.01`` or ``1%`` (a share), ``dense`` (every entry)."""
+def parse_kept(text: str, option: str = "--kept") -> int | float:
+    """``22000``, ``22_000`` or ``22k`` (a count), ``0.01`` or ``1%`` (a share), ``dense`` (every entry); BadRequest for
+    any other word of ``option``."""
     try:
         if text == "dense":
             return 1.0
@@ -137,7 +138,7 @@ def parse_kept(text: str) -> int | float:
             return float(text[:-1]) / 100
         return int(text) if text.replace("_", "").isdigit() else float(text)
     except ValueError:
-        raise BadRequest(f"--kept {text!r}: give a count such as 22000 or a share such as 0.01 or 1%") from None
+        raise BadRequest(f"{option} {text!r}: give a count such as 22000 or a share such as 0.01 or 1%") from None
 
 
 def resolve_device(name: str) -> str:
@@ -155,6 +156,13 @@ def resolve_device(name: str) -> str:
     if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
         raise BadRequest(f"--device {name}: torch sees {count} CUDA devices here; give cpu or auto")
     return name
+
+
+def check_core_used(request: Request) -> None:
+    """BadRequest where a core, or its bases, is asked for and no method has one: an option is used or refused."""
+    if (request.core is not None or request.fixed_basis != "per-block") and not any(m.fixed for m in request.chosen()):
+        fixed = " ".join(method.name for method in METHODS.values() if method.fixed)
+        raise BadRequest(f"--core and --fixed-basis are of a fixed support: add {fixed} to --methods")
 
 
 def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 from bench.capacity.budget import parse_budget
 from bench.capacity.cells import Search, capacity, longest
 from bench.capacity.probe import LEAST_LENGTH, full_rows
+from bench.capacity.speed import STEPS
 from bench.capacity.table import print_capacity
 from bench.cells import Desk
 from bench.cli import (
@@ -24,6 +25,7 @@ from bench.cli import (
     add_method_words,
     add_model_words,
     add_run_words,
+    given,
     progress_bar,
     request_of,
     run,
@@ -36,7 +38,7 @@ from bench.errors import BadRequest
 from bench.lengths import DEFAULT_LENGTHS
 from bench.predict import LEFT_OUT, predictable
 from bench.record import Record, Status
-from bench.request import Request, check_kept
+from bench.request import Request, check_core_used, check_kept
 from bench.store import Store
 from bench.tables import mebibytes
 
@@ -79,6 +81,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     _refuse_unused(args, argv)
     request = request_of(args)
+    check_core_used(request)
     predicts = _predicts(args, request)
     # A prediction reads nothing but the model's shape, and steps take as long with any weights.
     request = replace(request, random_weights=request.random_weights or predicts)
@@ -92,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
         times=args.time or not predicts,
         drift=args.drift,
     )
-    if not search.times and _given(argv, "--drift"):
+    if not search.times and given(argv, "--drift"):
         raise BadRequest(f"--drift {args.drift} is of timed steps, and none are timed: give --time, or leave it out")
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
@@ -116,11 +119,11 @@ def main(argv: Sequence[str]) -> int:
 def _refuse_unused(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """BadRequest for what would be ignored: the size that is looked for, and text, since every row is full."""
     sought = "--batch-size" if args.find == "batch" else "--max-length"
-    if _given(argv, sought):
+    if given(argv, sought):
         other = {"--batch-size": "--find length", "--max-length": "--find batch"}[sought]
         raise BadRequest(f"{sought} is what --find {args.find} looks for: leave it out, or give {other}")
-    given = {"--task": args.task, "--data-dir": args.data_dir, "--tokenizer": args.tokenizer, "--limit": args.limit}
-    for option, value in given.items():
+    useless = {"--task": args.task, "--data-dir": args.data_dir, "--tokenizer": args.tokenizer, "--limit": args.limit}
+    for option, value in useless.items():
         if value is not None:
             raise BadRequest(f"{option} {value} has no use here, where every row is as long as can be: leave it out")
     if args.lengths != str(DEFAULT_LENGTHS) or args.padding != "max":
@@ -129,10 +132,6 @@ def _refuse_unused(args: argparse.Namespace, argv: Sequence[str]) -> None:
         )
     if args.max_length < LEAST_LENGTH:
         raise BadRequest(f"--max-length {args.max_length} is too small; give {LEAST_LENGTH} or more")
-
-
-def _given(argv: Sequence[str], option: str) -> bool:
-    return any(word == option or word.startswith(f"{option}=") for word in argv)
 
 
 def _predicts(args: argparse.Namespace, request: Request) -> bool:
@@ -169,7 +168,8 @@ def _plan(desk: Desk, search: Search) -> dict[str, str]:
         files = {path for method in missing if (path := desk.bases_file(method)) is not None and not path.is_file()}
         flops = len(files) * calibration_flops(desk.request, desk.workload)
         spent += seconds(flops, processes=len(files) + len(missing), device=desk.request.device)
-    return {**told, "time": about(spent) + (" and the timed steps" if search.times and missing else "")}
+    timed = f", and {STEPS} steps of each method at the size it finds" if search.times and missing else ""
+    return {**told, "time": about(spent) + timed}
 
 
 def _records(desk: Desk, search: Search, *, quiet: bool) -> dict[str, Record]:

@@ -19,11 +19,12 @@ from bench.stats import ratio_interval
 from bench.timing import Contestant
 from bench.train import to_device
 
-__all__ = ["TURNS", "reasons", "settled", "timed", "untimed"]
+__all__ = ["STEPS", "TURNS", "reasons", "settled", "timed", "untimed"]
 
 # The fewest that a trend is told from (bench.drift); of one step each, since steps of the largest size are long.
 TURNS = 6
 _WARMUP = 1
+STEPS = _WARMUP + TURNS
 _SECOND_MS = 1e3
 _NOTHING: dict[str, Any] = {
     "steps_per_s": None,

@@ -82,7 +82,7 @@ def grid(
     cells = []
     for (out, inner), share, word in product(map(_shape, shapes), map(_share, active), kept):
         try:
-            count = resolve_kept(parse_kept(word), out * inner, layer=f"a {out}x{inner} layer")
+            count = resolve_kept(parse_kept(word, "--kept-list"), out * inner, layer=f"a {out}x{inner} layer")
         except SparseGradError as error:
             raise BadRequest(f"--kept-list {word}: {error}") from None
         cells.append(Cell(out=out, inner=inner, active=share, kept=count, **common))

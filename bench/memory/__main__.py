@@ -32,7 +32,7 @@ from bench.memory.snapshot import snapshots
 from bench.memory.table import print_memory
 from bench.predict import LEFT_OUT, predictable, predicted
 from bench.record import Record, Status
-from bench.request import Request, check_kept
+from bench.request import Request, check_core_used, check_kept
 from bench.store import Store
 from sparsegrad.methods import Method
 
@@ -73,8 +73,11 @@ def main(argv: Sequence[str]) -> int:
     if args.layers < 0:
         raise BadRequest(f"--layers {args.layers} is no count; give 0 or more")
     if args.predict:
+        if args.device not in ("auto", "cpu"):
+            raise BadRequest(f"--device {args.device} has no use with --predict, which allocates nothing: leave it out")
         args.random_weights, args.device = True, "cpu"  # nothing but the model's shape is read
     request = request_of(args)
+    check_core_used(request)
     if args.snapshot is not None and not request.device.startswith("cuda"):
         raise BadRequest(
             f"--snapshot {args.snapshot} is the CUDA allocator's history, and this would run on "

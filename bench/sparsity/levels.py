@@ -40,7 +40,7 @@ def levels(desk: Desk, words: Sequence[str]) -> list[Level]:
             rows.append(Level(name=method.name, method=method, desk=desk))
             continue
         for word in _distinct(words):
-            request = replace(desk.request, kept=parse_kept(word))
+            request = replace(desk.request, kept=parse_kept(word, "--kept-list"))
             try:
                 check_kept(request, outline, desk.workload)
             except BadRequest as error:
@@ -55,7 +55,7 @@ def _distinct(words: Sequence[str]) -> list[str]:
     """Each sparsity once, in the first of its words: 1% is 0.01, but 1 (an entry) is not 1.0 (every entry)."""
     first: dict[tuple[type, int | float], str] = {}
     for word in words:
-        kept = parse_kept(word)
+        kept = parse_kept(word, "--kept-list")
         first.setdefault((type(kept), kept), word)
     return list(first.values())
 

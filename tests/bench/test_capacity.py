@@ -90,6 +90,8 @@ def test_a_dry_run_searches_nothing_and_says_how_long(
     *cells, time = capsys.readouterr().out.splitlines()
     assert cells == [f"{name}: to be searched" for name in ("full", "lora", "frozen")]
     assert time.startswith("time: about ") and not list(tmp_path.iterdir())
+    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path / "none"), "--dry-run", "--time"]) == 0
+    assert capsys.readouterr().out.endswith(", and 7 steps of each method at the size it finds\n")
 
 
 def test_steps_are_timed_where_asked(search: Callable[..., Told]) -> None:
@@ -163,6 +165,7 @@ def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
         (["--drift", "note"], "--drift note is of timed steps, .*: give --time"),
         (["--max-length", "3"], "--max-length 3 is too small; give 4"),
         (["--max-length", "4000"], "--max-length 4000 is more than tiny holds"),
+        (["--core", "8", "8"], "of a fixed support: add sparsegrad-compact"),
     ],
 )
 def test_a_wrong_word_is_told_in_a_line(words: list[str], message: str, folder: Path, tmp_path: Path) -> None:

@@ -83,6 +83,9 @@ def test_a_dry_run_measures_nothing_and_says_how_long(
         (["--layers", "-1"], "--layers -1"),
         (["--snapshot", "shots"], "--snapshot shots is the CUDA allocator's history, and this would run on cpu"),
         (["--predict", "--snapshot", "shots"], "--snapshot shots"),
+        (["--predict", "--device", "cuda"], "--device cuda has no use with --predict"),
+        (["--core", "8", "8"], "of a fixed support: add sparsegrad-compact to --methods"),
+        (["--methods", "lora", "--fixed-basis", "shared"], "of a fixed support: add sparsegrad-compact"),
     ],
 )
 def test_a_wrong_word_is_told_before_anything_is_done(

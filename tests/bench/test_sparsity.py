@@ -129,11 +129,12 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
     [
         ("--methods lora", "--methods lora keeps no entries of a gradient; give any of meprop sparsegrad-regular"),
         ("--kept-list 1% 513", "--kept-list 513: .*give 1 to 512"),
-        ("--kept-list many", "--kept 'many': give a count such as 22000"),
+        ("--kept-list many", "--kept-list 'many': give a count such as 22000"),
         ("--kept-list 1% 0", "--kept-list 0: .*give 1 to 512"),
         ("--kept-list 200%", "--kept-list 200%: .*not a share"),
         ("--rounds 0", "--rounds 0 is too small"),
         ("--kept 22k", "unrecognized arguments: --kept"),
+        ("--methods sparsegrad-planned --core 8 8", "of a fixed support: add sparsegrad-compact"),
     ],
 )
 def test_refusals_are_one_line(line: str, message: str, speed_model: Path, tmp_path: Path) -> None:
