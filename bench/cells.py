@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.batches import Batch
+from bench.calibration import timed_calibration
 from bench.environment import code_fingerprint, environment, identity
 from bench.footprint import footprint
 from bench.fresh import Outcome, run_fresh
@@ -90,13 +90,21 @@ class Desk:
         )
         return self.store.file(record, again=again or self.fresh)
 
-    def cell(self, kind: str, config: dict[str, Any], function: Callable[..., Any], *args: Any) -> Record:
-        """The cell's record: the one there is, or a new one of ``function(*args)`` in a fresh process."""
+    def cell(
+        self,
+        kind: str,
+        config: dict[str, Any],
+        function: Callable[..., Any],
+        *args: Any,
+        settle: Callable[[Outcome], Outcome] = lambda outcome: outcome,
+    ) -> Record:
+        """The cell's record: the one there is, or a new one of ``function(*args)`` in a fresh process; ``settle``: what
+        its outcome comes to."""
         known = self.known(kind, config)
         if known is not None:
             return known
         started = datetime.now(UTC)
-        return self.file(kind, config, started, run_fresh(function, *args))
+        return self.file(kind, config, started, settle(run_fresh(function, *args)))
 
     def calibration_config(self, method: Method) -> dict[str, Any] | None:
         """What the method's bases depend on; None where it needs none."""
@@ -148,7 +156,7 @@ class Desk:
 
 
 def measure_calibration(request: Request, method: str, path: Path) -> dict[str, Any]:
-    """Time a method's calibration and write its bases to ``path``; then the peak memory of one of two batches.
+    """Write a method's bases to ``path``, see ``timed_calibration``; then the peak memory of one of two batches.
 
     The peak does not grow with the number of batches: gradients are folded into the Gram matrices one at a time.
     """
@@ -159,18 +167,17 @@ def measure_calibration(request: Request, method: str, path: Path) -> dict[str, 
         "model_name": workload.description["model"],
         "data_name": workload.name,
     }
-    started = time.perf_counter()
-    bases = calibrate(model, workload.calibration_batches, request.calibration_steps, **options)
-    seconds = time.perf_counter() - started
+    batches, device = workload.calibration_batches, request.place()
+    bases, spent = timed_calibration(model, batches, request.calibration_steps, device, **options)
     bases.save(path)
-    instrument = instrument_for(request.place())
+    instrument = instrument_for(device)
     steps = min(_CALIBRATION_PEAK_STEPS, request.calibration_steps)
     with instrument:
         instrument.watch([*model.parameters(), *model.buffers()])
         instrument.mark("start")
-        calibrate(model, workload.calibration_batches, steps, **options)
+        calibrate(model, batches, steps, **options)
         instrument.mark("calibration")
-    told = {"calibration_s": seconds, "steps": request.calibration_steps, "basis": bases.kind}
+    told = {**spent, "steps": request.calibration_steps, "basis": bases.kind}
     return {**told, "bases_bytes": path.stat().st_size, **instrument.read().as_json()}
 
 

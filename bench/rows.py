@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from bench.calibration import doubt
 from bench.drift import machine_reasons, trend
 from bench.machine import MachineLog
 from bench.record import Record, Status
@@ -195,8 +196,10 @@ def _break_even(
     reference: Sequence[float],
     told: str | None,
 ) -> float | None:
-    """Steps after which calibration and conversion are earned back against the baseline; None: never."""
-    if setup is None or setup["calibration_s"] is None or step_ms is None or told != "faster":
+    """Steps after which calibration and conversion are earned back against the baseline; None: never, or not known."""
+    if setup is None or setup["calibration_s"] is None or setup["distrust"] is not None:
+        return None
+    if step_ms is None or told != "faster":
         return None
     return 1e3 * (setup["calibration_s"] + (contestant.convert_s or 0.0)) / (fmean(reference) - step_ms)
 
@@ -211,9 +214,11 @@ def _calibrations(records: Mapping[str, Record]) -> list[dict[str, Any]]:
 
 
 def _calibration(record: Record) -> dict[str, Any]:
+    """``distrust``: why its seconds, of one making, are not to be trusted; None where the machine held still."""
     return {
         "status": str(record.status),
         "reason": record.reason,
+        "distrust": doubt(record.result),
         **{name: record.result.get(name) for name in ("basis", "calibration_s", "steps", "peak_bytes", "instrument")},
     }
 

@@ -16,6 +16,12 @@ from bench.rows import BASELINE, failures
 from bench.stats import RatioInterval, noise_floor, verdict
 
 _MIB = 2**20
+_OF_COLUMNS = (
+    "tokens/s: padding not counted. trainable, updated: parameters (a step). adapter: what is kept of the tuned "
+    "linears beside the base model.",
+    "setup: calibration and conversion, each timed once (no interval), then the training steps after which they are "
+    "earned back against full.",
+)
 
 
 def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None:
@@ -41,7 +47,7 @@ def print_speed(console: Console, title: str, result: Mapping[str, Any]) -> None
     needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
     console.width = max(console.width, needed)
     console.print(table)
-    for note in footnotes(result):
+    for note in (*_OF_COLUMNS, *footnotes(result)):
         console.print(Text(note), soft_wrap=True)
 
 
@@ -140,14 +146,11 @@ def _setup(row: Mapping[str, Any]) -> str:
 
 
 def footnotes(result: Mapping[str, Any]) -> list[str]:
-    """What the figures mean, and the comparisons that do not fit into a column."""
+    """What the figures of any table of rounds mean, and the comparisons that do not fit into a column."""
     rows, pair_of_full = result["rows"], result["aa"]
     aa = None if pair_of_full["mean"] is None else pair_of_full
     rounds = max((len(row["samples_ms"]) for row in rows), default=0)
-    notes = [
-        f"[low, high]: 95% CI of the ratio over {rounds} paired rounds. tokens/s: padding not counted.",
-        "trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.",
-    ]
+    notes = [f"[low, high]: 95% CI of the ratio over {rounds} paired rounds."]
     if aa is not None:
         seen = pair_of_full.get("detectable_ratio")  # not in the oldest records
         power = "" if seen is None else f" This run finds a true {seen:.2f}x four times in five."
@@ -155,15 +158,15 @@ def footnotes(result: Mapping[str, Any]) -> list[str]:
     elif pair_of_full["status"] != "ok":
         why = f"{pair_of_full['status']}: {pair_of_full['reason']}"
         notes.append(f"A/A: {why}; without it no difference is told from noise (~).")
-    notes.append(
-        "setup: calibration and conversion, then the training steps after which they are earned back against full."
-    )
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size)"}
     notes += [f"peak: {meaning.get(name, name)}, each method in a fresh process." for name in sorted(instruments)]
     for told in result["calibrations"]:
         if told["status"] == "ok":
-            spent = f"{told['calibration_s']:.1f} s for {told['steps']} batches, peak {mebibytes(told['peak_bytes'])}."
+            spent = f"{told['calibration_s']:.1f} s for {told['steps']} batches, timed once, "
+            spent += f"peak {mebibytes(told['peak_bytes'])}."
+            if told.get("distrust"):  # not in the oldest records
+                spent += f" Not to be trusted: {told['distrust']}; --fresh times it again."
         else:
             spent = f"{told['status']}: {told['reason']}"
         notes.append(f"calibration of {', '.join(told['methods'])}: {spent}")

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.cli import DONE, FAILED, progress_bar, run, say
 from bench.effort import about, calibration_flops, seconds, step_flops
 from bench.environment import rerun_command
 from bench.gradients.figures import draw, setting_of
-from bench.gradients.preliminary import MODES, llama_stack, measure_preliminary
+from bench.gradients.preliminary import MODES, llama_stack, measure_preliminary, settled
 from bench.gradients.run import Run
 from bench.gradients.spaces import CALIBRATIONS, SPACES
 from bench.gradients.table import print_preliminary, print_readings
@@ -36,7 +37,7 @@ _NOT_OF_PRELIMINARY = ("methods", "lora_rank", "fixed_basis", "trainable", "lr",
 def main(argv: Sequence[str]) -> int:
     """Measure, record, draw, print; returns the exit code."""
     args = parser().parse_args(argv)
-    request, protocol, workload = asked(args)
+    request, protocol, workload = asked(args, argv)
     if args.preliminary:
         workload = request.workload()
     command = rerun_command(PROG, argv)
@@ -97,18 +98,19 @@ def _plan(args: argparse.Namespace, pieces: Mapping[str, Record | None], estimat
 
 def _preliminary(args: argparse.Namespace, desk: Desk) -> int:
     """Both ways, each a record; the stacked one computed where it does not fit."""
-    configs = {mode: {**desk.request.config(*_NOT_OF_PRELIMINARY), "mode": mode} for mode in MODES}
+    common = {**desk.request.config(*_NOT_OF_PRELIMINARY), "drift": args.drift}
+    configs = {mode: {**common, "mode": mode} for mode in MODES}
     known = {f"preliminary phase, {mode}": desk.known("preliminary", config) for mode, config in configs.items()}
     if args.dry_run:
         missing = sum(record is None for record in known.values())
         flops = 2 * missing * calibration_flops(desk.request, desk.workload)
         return _plan(args, known, seconds(flops, processes=missing, device=desk.request.device))
-    records = {}
+    records, judged = {}, partial(settled, drift=args.drift)
     with progress_bar(quiet=args.quiet) as progress:
         task = progress.add_task("starting", total=len(MODES))
         for mode, config in configs.items():
             progress.update(task, description=f"preliminary phase, {mode}")
-            records[mode] = desk.cell("preliminary", config, measure_preliminary, desk.request, mode)
+            records[mode] = desk.cell("preliminary", config, measure_preliminary, desk.request, mode, settle=judged)
             progress.advance(task)
     if all(known.values()):
         say(f"{PROG}: measured already; --fresh measures again", quiet=args.quiet)

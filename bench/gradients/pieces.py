@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, replace
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.calibration import timed_calibration
 from bench.gradients.decay import decay
 from bench.gradients.protocol import Protocol, Sizes, cores_of, sizes_of
 from bench.gradients.readings import Gradients, Reader, Rotations, Supports
@@ -22,7 +22,7 @@ from bench.gradients.supports import in_core, largest
 from bench.request import Request
 from bench.train import finite, to_device, train_step
 from bench.workload import Workload
-from sparsegrad import Bases, calibrate
+from sparsegrad import Bases
 from sparsegrad.bases import read_safetensors, write_safetensors
 from sparsegrad.methods import METHODS, Prepared
 from sparsegrad.roles import Target, find_targets
@@ -37,21 +37,20 @@ def measure_bases(request: Request, protocol: Protocol, name: str, path: Path) -
     """Calibrate as ``CALIBRATIONS[name]`` says, write the bases to ``path``, and tell their spectra."""
     workload = request.workload(protocol.steps)
     model, settings = request.fresh_model(workload), request.settings(workload)
-    started = time.perf_counter()
-    bases = calibrate(
+    bases, spent = timed_calibration(
         model,
         workload.calibration_batches,
         request.calibration_steps,
+        request.place(),
         targets=settings.targets,
         every=settings.every,
         model_name=workload.description["model"],
         data_name=workload.name,
         **CALIBRATIONS[name],
     )
-    seconds = time.perf_counter() - started
     bases.save(path)
     told = {"calibration": name, "steps": request.calibration_steps, **CALIBRATIONS[name]}
-    return {**told, "calibration_s": seconds, "decay": decay(bases)}
+    return {**told, **spent, "decay": decay(bases)}
 
 
 def measure_supports(request: Request, protocol: Protocol, bases: Mapping[str, Path], path: Path) -> dict[str, Any]:

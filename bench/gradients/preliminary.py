@@ -6,21 +6,24 @@ memory it is made and measured; where not, and for LLaMA-2-7B, its bytes are com
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
+from bench.calibration import doubt, timed_calibration
+from bench.fresh import Outcome
 from bench.machine import free_bytes
 from bench.models import resolve_model
 from bench.peak import TrackedPeak
 from bench.presets import PRESETS
+from bench.record import Status
 from bench.request import Request
 from sparsegrad import calibrate
 from sparsegrad.roles import find_targets, shape_of
 
-__all__ = ["COMPUTED", "MODES", "fits", "llama_stack", "measure_preliminary", "stack_bytes"]
+__all__ = ["COMPUTED", "MODES", "fits", "llama_stack", "measure_preliminary", "settled", "stack_bytes"]
 
 MODES = ("streamed", "stacked")
 COMPUTED = "computed, not measured"
@@ -57,7 +60,8 @@ def fits(model: nn.Module, steps: int, *, targets: str | None, every: int) -> tu
 
 
 def measure_preliminary(request: Request, mode: str) -> dict[str, Any]:
-    """One calibration, shared bases, by ``mode`` (one of ``MODES``): timed once, then run again under the instrument.
+    """One calibration, shared bases, by ``mode`` (one of ``MODES``): ``timed_calibration``, then run again under the
+    instrument.
 
     Streamed, two batches make the same peak as all: the second finds the Gram matrices of the first made. Bytes are
     of tensors; what a decomposition's routine uses inside is not seen.
@@ -77,9 +81,7 @@ def measure_preliminary(request: Request, mode: str) -> dict[str, Any]:
         needed, free = fits(model, steps, targets=targets, every=settings.every)
         if needed > free:
             return {**told, "how": COMPUTED, "needed_bytes": needed, "free_bytes": free, **_NOT_MEASURED}
-    started = time.perf_counter()
-    calibrate(model, workload.calibration_batches, steps, **options)
-    seconds = time.perf_counter() - started
+    _, spent = timed_calibration(model, workload.calibration_batches, steps, request.place(), **options)
     instrument = TrackedPeak()
     with instrument:
         instrument.watch([*model.parameters(), *model.buffers()])
@@ -87,8 +89,18 @@ def measure_preliminary(request: Request, mode: str) -> dict[str, Any]:
         calibrate(model, workload.calibration_batches, steps if mode == "stacked" else min(2, steps), **options)
         instrument.mark("calibration")
     reading = instrument.read()
-    measured = {"calibration_s": seconds, "peak_bytes": reading.peak_bytes, "instrument": reading.instrument}
-    return {**told, "how": "measured", **measured}
+    return {**told, "how": "measured", **spent, "peak_bytes": reading.peak_bytes, "instrument": reading.instrument}
 
 
-_NOT_MEASURED: Mapping[str, None] = {"calibration_s": None, "peak_bytes": None, "instrument": None}
+_NOT_MEASURED: Mapping[str, None] = dict.fromkeys(
+    ("calibration_s", "batches_s", "finish_s", "machine", "peak_bytes", "instrument")
+)
+
+
+def settled(outcome: Outcome, drift: str) -> Outcome:
+    """What came of ``measure_preliminary``; of a machine that did not hold still the raw times of the batches alone,
+    where ``drift`` is "invalid": bytes stand."""
+    why = doubt(outcome.value or {})
+    if why is None or drift == "note":
+        return outcome
+    return replace(outcome, status=Status.INVALID, reason=why, value={**outcome.value, "calibration_s": None})

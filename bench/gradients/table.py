@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bench.record import Record
+from bench.calibration import doubt
+from bench.record import Record, Status
 from bench.tables import mebibytes
 
 __all__ = ["notes", "print_preliminary", "print_readings"]
@@ -67,26 +68,45 @@ def _stripes(row: Row) -> str:
 
 
 def print_preliminary(console: Console, title: str, records: Mapping[str, Record], llama: Row) -> None:
-    """What each way cost, and what the stack would take at LLaMA's shape."""
+    """What each way cost, and what the stack would take at LLaMA's shape; of an invalid one why, and its raw times."""
     table = Table(title=Text(title), title_justify="left", pad_edge=False)
     for name in ("way", "batches", "time", "peak of tensors", "of which model", "one role's stack, fp32", "how"):
         table.add_column(name, justify="left" if name in ("way", "how") else "right", no_wrap=True)
     for mode, record in records.items():
-        if record.reason is not None:
-            table.add_row(*map(Text, (mode, "", "", "", "", "", f"{record.status}: {record.reason}")))
-            continue
-        told = record.result
-        seconds = "n/a" if told["calibration_s"] is None else f"{told['calibration_s']:.1f} s"
-        peak = "n/a" if told["peak_bytes"] is None else mebibytes(told["peak_bytes"])
-        stack = mebibytes(max(told["stack_bytes_by_role"].values())) if mode == "stacked" else ""
-        cells = (mode, str(told["steps"]), seconds, peak, mebibytes(told["model_bytes"]), stack, told["how"])
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(Text, (mode, *_way(mode, record))))
     stack = mebibytes(max(llama["stack_bytes_by_role"].values()))
     table.add_row(
         *map(Text, (f"stacked, {llama['model']}", str(llama["steps"]), "n/a", "n/a", "", stack, llama["how"]))
     )
-    seen = "peak: tracked live tensor storages, model included; not what a decomposition's routine uses inside."
-    _print(console, table, [seen])
+    _print(console, table, _preliminary_notes(records))
+
+
+def _way(mode: str, record: Record) -> list[str]:
+    """The cells of one way behind its name."""
+    told = record.result
+    if "how" not in told:
+        return [""] * 5 + [f"{record.status}: {record.reason}"]
+    seconds = "n/a" if told["calibration_s"] is None else f"{told['calibration_s']:.1f} s"
+    if record.status is Status.INVALID:
+        seconds = str(record.status)
+    peak = "n/a" if told["peak_bytes"] is None else mebibytes(told["peak_bytes"])
+    stack = mebibytes(max(told["stack_bytes_by_role"].values())) if mode == "stacked" else ""
+    return [str(told["steps"]), seconds, peak, mebibytes(told["model_bytes"]), stack, told["how"]]
+
+
+def _preliminary_notes(records: Mapping[str, Record]) -> list[str]:
+    notes = [
+        "time: each way is made once: no interval, and no ratio is taken between them.",
+        "peak: tracked live tensor storages, model included; not what a decomposition's routine uses inside.",
+    ]
+    for mode, record in records.items():
+        if record.status is Status.INVALID:
+            raw = " ".join(f"{spent:.4g}" for spent in record.result["batches_s"])
+            notes.append(f"{mode}: {record.status}: {record.reason} (--drift note prints its time all the same)")
+            notes.append(f"{mode}, s a batch: {raw}; then {record.result['finish_s']:.4g}")
+        elif (why := doubt(record.result)) is not None:
+            notes.append(f"not to be trusted, {mode}: {why}.")
+    return notes
 
 
 def _cell(spread: Row, *, blocks: bool = False) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
-from bench.cli import Parser, add_model_words, add_run_words, request_of
+from bench.cli import Parser, add_model_words, add_run_words, given, request_of
+from bench.drift import add_drift_words
 from bench.errors import BadRequest
 from bench.gradients.protocol import Protocol, default_block
 from bench.request import Request, check_kept
@@ -15,6 +17,7 @@ __all__ = ["PROG", "asked", "parser"]
 PROG = "bench.gradients"
 _STEPS, _EMBEDDED_STEPS = 90, 12
 _EVERY, _EMBEDDED_EVERY = 10, 4
+_OF_READINGS = ("--kept", "--core", "--steps", "--read-every", "--block", "--trainable", "--lr")
 
 
 def parser() -> Parser:
@@ -52,17 +55,19 @@ def parser() -> Parser:
     group.add_argument("--trainable", choices=("mlp", "all"), default="all", help="mlp: MLP linears and classification "
                        "head; all: everything (default: %(default)s)")  # fmt: skip
     group.add_argument("--lr", type=float, default=3e-5, metavar="X", help="of AdamW (default: %(default)s)")
+    group = made.add_argument_group("preliminary phase, in place of gradients")
     group.add_argument("--preliminary", action="store_true", help="measure the seconds and bytes of making shared "
-                       "bases instead, streamed and, where it fits, stacked")  # fmt: skip
+                       "bases instead, streamed and, where it fits, stacked; each is timed once")  # fmt: skip
+    add_drift_words(group)
     add_run_words(made)
     # Words of the commands that compare methods: here one trains, and all others are only looked for in its gradients.
     made.set_defaults(methods=("full",), lora_rank=None, fixed_basis="per-block")
     return made
 
 
-def asked(args: argparse.Namespace) -> tuple[Request, Protocol, Workload]:
+def asked(args: argparse.Namespace, argv: Sequence[str]) -> tuple[Request, Protocol, Workload]:
     """The request, how its gradients are read, and the workload; BadRequest where a word does not fit."""
-    _check_preliminary(args)
+    _check_preliminary(args, argv)
     request = request_of(args)
     embedded = args.model is None and request.device == "cpu"
     steps = (_EMBEDDED_STEPS if embedded else _STEPS) if args.steps is None else args.steps
@@ -75,9 +80,10 @@ def asked(args: argparse.Namespace) -> tuple[Request, Protocol, Workload]:
     return request, Protocol(steps=steps, read_every=every, block=block), workload
 
 
-def _check_preliminary(args: argparse.Namespace) -> None:
-    """Words of the readings mean nothing to ``--preliminary``, and their user expects them to."""
-    given = [name for name in ("core", "steps", "read_every", "block") if getattr(args, name) is not None]
-    if args.preliminary and given:
-        option = "--" + given[0].replace("_", "-")
-        raise BadRequest(f"{option} has no use with --preliminary, which reads no gradients; leave one of them out")
+def _check_preliminary(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Words of the readings mean nothing to ``--preliminary``, nor its own to them, and their user expects them to."""
+    if not args.preliminary and given(argv, "--drift"):
+        raise BadRequest(f"--drift {args.drift} is of the timed phase: add --preliminary, or leave it out")
+    for option in _OF_READINGS if args.preliminary else ():
+        if given(argv, option):
+            raise BadRequest(f"{option} has no use with --preliminary, which reads no gradients; leave one of them out")

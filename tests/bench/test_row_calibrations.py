@@ -63,6 +63,19 @@ def test_where_one_calibration_fails_the_others_rows_stay() -> None:
     assert row(value, "sparsegrad-sd")["break_even_steps"] is not None
 
 
+def test_seconds_that_are_not_to_be_trusted_are_earned_back_after_no_known_steps() -> None:
+    busy = calibration("shared", 7.0)
+    busy.result["machine"] = {"reasons": ["the clock fell", "hot"]}
+    fast = ring(sparsegrad_sd=contestant("sparsegrad-sd", scaled(0.5)))
+    value = result(fast, peaks(), dict.fromkeys(SHARED, busy), None)
+    assert [told["distrust"] for told in value["calibrations"]] == ["the clock fell; hot"]
+    assert row(value, "sparsegrad-sd")["break_even_steps"] is None
+    assert row(value, "sparsegrad-sd")["calibration_s"] == 7.0 and row(value, "sparsegrad-sd")["status"] == "ok"
+    steady = result(fast, peaks(), CALIBRATED, None)
+    assert steady["calibrations"][0]["distrust"] is None
+    assert row(steady, "sparsegrad-sd")["break_even_steps"] is not None
+
+
 @pytest.mark.parametrize("faster", [False, True])
 def test_break_even_is_a_figure_only_where_something_is_earned(faster: bool) -> None:
     value = result(

@@ -146,13 +146,13 @@ tiny, [synthetic]
 │meprop        │     5.1 │ ~ 1.02x [0.97, 1.07] │    1,745 │        49 + 98 + 49 │     error │         │       n/a │     n/a │     n/a │               0.1 s│
 │sparsegrad-sd │      10 │   2.00x [1.90, 2.10] │    3,420 │        25 + 50 + 25 │   600 MiB │   0.75x │     7.08M │     89k │  27 MiB │ 12.5 s, 1,250 steps│
 └──────────────┴─────────┴──────────────────────┴──────────┴─────────────────────┴───────────┴─────────┴───────────┴─────────┴─────────┴────────────────────┘
-[low, high]: 95% CI of the ratio over 3 paired rounds. tokens/s: padding not counted.
-trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
+tokens/s: padding not counted. trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
+setup: calibration and conversion, each timed once (no interval), then the training steps after which they are earned back against full.
+[low, high]: 95% CI of the ratio over 3 paired rounds.
 A/A: full against itself 0.99x [0.96, 1.03]; ~ marks what is not told apart from that.
-setup: calibration and conversion, then the training steps after which they are earned back against full.
 peak: tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size), each method in a fresh process.
-calibration of sparsegrad-sd, sparsegrad-planned: 12.0 s for 30 batches, peak 500 MiB.
-calibration of sparsegrad-compact: 3.0 s for 30 batches, peak 500 MiB.
+calibration of sparsegrad-sd, sparsegrad-planned: 12.0 s for 30 batches, timed once, peak 500 MiB.
+calibration of sparsegrad-compact: 3.0 s for 30 batches, timed once, peak 500 MiB.
 zero rows of dL/dy (padding): 0.691 of all.
 5,898 entries kept a step in each of 12 layers: meprop.
 5,000 to 5,898 entries kept a step in each of 12 layers: sparsegrad-sd.
@@ -193,10 +193,10 @@ one
 ┡━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━━━━━╇━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━━━╇━━━━━━━━━╇━━━━━━━━━╇━━━━━━┩
 │full   │       5 │             1 │    1,710 │       50 + 100 + 50 │ 800 MiB │   1.00x │     7.08M │   7.08M │  27 MiB │ 0.0 s│
 └───────┴─────────┴───────────────┴──────────┴─────────────────────┴─────────┴─────────┴───────────┴─────────┴─────────┴──────┘
-[low, high]: 95% CI of the ratio over 1 paired rounds. tokens/s: padding not counted.
-trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
+tokens/s: padding not counted. trainable, updated: parameters (a step). adapter: what is kept of the tuned linears beside the base model.
+setup: calibration and conversion, each timed once (no interval), then the training steps after which they are earned back against full.
+[low, high]: 95% CI of the ratio over 1 paired rounds.
 A/A: full against itself 1.01x [0.00, inf]; ~ marks what is not told apart from that.
-setup: calibration and conversion, then the training steps after which they are earned back against full.
 peak: tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size), each method in a fresh process.
 """  # noqa: E501
 
@@ -279,6 +279,14 @@ def test_a_failed_calibration_says_why() -> None:
     assert (
         "calibration of sparsegrad-compact: oom: MemoryError: 3 GiB" in text
         and "calibration of sparsegrad-sd, sparsegrad-planned: 12.0 s" in text
+    )
+
+
+def test_a_calibration_on_a_busy_machine_is_told_as_that() -> None:
+    text = printed(result(FULL, SD, calibrations=[{**CALIBRATION, "distrust": "the clock fell"}]))
+    assert (
+        "12.0 s for 30 batches, timed once, peak 500 MiB. Not to be trusted: the clock fell; --fresh times it again.\n"
+        in f"{text}\n"
     )
 
 

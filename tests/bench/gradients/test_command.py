@@ -14,6 +14,7 @@ from bench.cli import run
 from bench.fresh import Outcome
 from bench.gradients.__main__ import main
 from bench.gradients.figures import FIGURE_NAMES
+from bench.gradients.preliminary import settled
 from bench.gradients.words import PROG
 from bench.record import Status
 from bench.store import Store
@@ -24,7 +25,8 @@ READ = "--steps 2 --read-every 2 --kept 5"
 
 
 def words(folder: Path, out: Path, *more: str) -> list[str]:
-    read = [] if "--preliminary" in more else READ.split()
+    # The machine that runs the tests may be busy.
+    read = ["--drift", "note"] if "--preliminary" in more else READ.split()
     return ["--model", str(folder), *LINE.split(), *read, "--out", str(out), *more]
 
 
@@ -141,6 +143,9 @@ def test_training_that_goes_astray_is_an_error_and_no_number(
         (["--core", "1", "2"], "--core 1 2"),
         (["--steps", "x"], "--steps"),
         (["--preliminary", "--block", "0"], "--block has no use with --preliminary"),
+        (["--preliminary", "--kept", "5"], "--kept has no use with --preliminary"),
+        (["--preliminary", "--lr=1e-3"], "--lr has no use with --preliminary"),
+        (["--drift", "note"], "--drift note is of the timed phase: add --preliminary"),
         (["--methods", "full"], "--methods"),
     ],
 )
@@ -166,12 +171,14 @@ def test_the_preliminary_phase_is_measured_both_ways_and_computed_for_llama(
     for mode in ("streamed", "stacked"):
         assert told[mode]["how"] == "measured" and told[mode]["calibration_s"] > 0
         assert told[mode]["instrument"] == "tracked"
+        assert len(told[mode]["batches_s"]) == 2 and len(told[mode]["machine"]["readings"]) == 2
         assert told[mode]["stack_bytes_by_role"] == dict.fromkeys(("intermediate.dense", "output.dense"), 2 * 2 * 2048)
     # 30 steps x 11 blocks x 4096 x 11008 entries of 4 bytes, a role.
     assert told["llama"]["how"] == "computed, not measured"
     assert set(told["llama"]["stack_bytes_by_role"].values()) == {30 * 11 * 4096 * 11_008 * 4}
     assert main(words(speed_model, tmp_path, "--preliminary")) == 0
-    assert "computed, not measured" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "computed, not measured" in printed and "time: each way is made once: no interval" in printed
 
 
 def test_a_stack_that_does_not_fit_is_computed_and_says_so(
@@ -182,3 +189,27 @@ def test_a_stack_that_does_not_fit_is_computed_and_says_so(
     told = json.loads(capsys.readouterr().out)["stacked"]
     assert (told["how"], told["peak_bytes"], told["calibration_s"]) == ("computed, not measured", None, None)
     assert told["needed_bytes"] > told["free_bytes"] == 1000
+
+
+def test_a_busy_machine_makes_the_phase_invalid_and_its_bytes_stand(
+    speed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reason and raw times of the batches are shown in place of a figure; the same command measures again."""
+    why = "the processor stood at 99 C (bound 95 C)"
+    argv = [*words(speed_model, tmp_path, "--preliminary"), "--drift", "invalid"]
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.calibration.machine_reasons", lambda *_: [why])
+        assert main(argv) == 1
+        printed = capsys.readouterr().out
+        for mode in ("streamed", "stacked"):
+            (cells,) = (line.split("│")[1:-1] for line in printed.splitlines() if line.startswith(f"│{mode} "))
+            assert cells[2].strip() == "invalid" and "MiB" in cells[3] and cells[-1].strip() == "measured"
+            assert f"{mode}: invalid: {why} (--drift note" in printed and f"{mode}, s a batch: " in printed
+        assert main([*argv, "--drift", "note"]) == 0
+        assert f"not to be trusted, stacked: {why}." in capsys.readouterr().out
+    records, _ = Store(tmp_path).read_all("preliminary")
+    lost = [record.result for record in records if record.status is Status.INVALID]
+    assert len(lost) == 2 and all(read["calibration_s"] is None and len(read["batches_s"]) == 2 for read in lost)
+    assert main(argv) == 0
+    failed = Outcome(status=Status.OOM, reason="MemoryError")
+    assert settled(failed, "invalid") is failed
