@@ -50,6 +50,8 @@ class Stopwatch:
 class Contestant:
     """A prepared method in the ring: its own batch counter, losses of every step, samples of each timed turn.
 
+    ``park``: wait on the host between turns. ``lead_in``, and where it parks: each turn begins with a step that is not
+    counted, which pays for what the others left behind (their memory, the caches), as no step of a training run does.
     ``convert_s``: seconds to put the method into its model. ``kept_entries``: COO entries a layer, seen in warm-up.
     ``rounds_ms``: one mapping phase -> mean milliseconds a step, for each round; ``rounds_tokens``: real tokens a step
     in it, padding not counted. ``failure``: why it left, if it did.
@@ -59,6 +61,7 @@ class Contestant:
     device: torch.device
     prepared: Prepared = field(init=False)
     park: bool = False
+    lead_in: bool = False
     seed: int = 0
     convert_s: float | None = None
     kept_entries: dict[str, int] | None = None
@@ -89,8 +92,8 @@ class Contestant:
         laps, tokens = [], []
         if self.park:
             place(self.prepared, self.device)
-            steps += 1  # the first after parking pays for memory that the others still hold, and is not counted
-        for _ in range(steps):
+        led = self.park or self.lead_in
+        for _ in range(steps + led):
             batch = to_device(batches[self.steps % len(batches)], self.device)
             torch.manual_seed(self.seed + self.steps)
             loss = train_step(self.prepared, batch, watch, *(() if timed else (_KeptEntries(self),)))
@@ -99,9 +102,8 @@ class Contestant:
             self.losses.append(finite(loss))
             self.steps += 1
         if timed:
-            counted = laps[1:] if self.park else laps
-            self.rounds_tokens.append(fmean(tokens[1:] if self.park else tokens))
-            self.rounds_ms.append({phase: fmean(lap[phase] for lap in counted) for phase in PHASES})
+            self.rounds_tokens.append(fmean(tokens[led:]))
+            self.rounds_ms.append({phase: fmean(lap[phase] for lap in laps[led:]) for phase in PHASES})
         if self.park:
             place(self.prepared, torch.device("cpu"))
 

@@ -58,7 +58,8 @@ def parser() -> Parser:
                        "measured on a pretrained model (default: %(default)s)")  # fmt: skip
     group = made.add_argument_group("measuring")
     group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=1, metavar="N", help="steps a turn (default: %(default)s)")
+    group.add_argument("--steps", type=int, default=1, metavar="N", help="steps a turn, after one that is not counted "
+                       "(default: %(default)s)")  # fmt: skip
     group.add_argument("--warmup", type=int, default=1, metavar="N", help="untimed steps first (default: %(default)s)")
     add_drift_words(group)
     add_run_words(made)
@@ -122,7 +123,7 @@ def _dry_run(known: dict[Cell, Record | None], device: str, *, as_json: bool) ->
         for cell, record in known.items()
     }
     missing = [cell for cell, record in known.items() if record is None]
-    flops = sum(cell.step_flops() * (cell.warmup + cell.rounds * cell.steps) for cell in missing)
+    flops = sum(cell.step_flops() * (1 + cell.warmup + cell.rounds * (1 + cell.steps)) for cell in missing)
     told["time"] = about(seconds(flops, processes=len(missing), device=device))
     print(json.dumps(told, indent=2) if as_json else "\n".join(f"{cell}: {it}" for cell, it in told.items()))
     return DONE

@@ -1,58 +1,60 @@
-"""What befalls a worker, for real: the system kills it, or memory runs out. Cells run these in place of what they
-measure, in processes of their own, which import them from here."""
+"""What befalls a worker, for real: the system kills it, memory runs out, numbers are none any more. Cells run these in
+place of what they measure, in processes of their own, which import them from here."""
 
 from __future__ import annotations
 
 import os
 import resource
 import signal
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import bench.crossover.measure
 from bench.capacity.probe import measured_bytes
 from bench.capacity.speed import timed
 from bench.cells import measure_peak
 from bench.crossover.grid import Cell
 from bench.crossover.measure import measure_cell
+from bench.crossover.ways import Problem, ways
 from bench.request import Request
 from bench.sparsity.energy import measure_energy
+from sparsegrad.methods import Prepared
 
 MIB = 2**20
 
 
-def _killed() -> None:
+def killed(*_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def peak_of_lora_is_killed(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
     if method == "lora":
-        _killed()
+        killed()
     return measure_peak(request, method, bases)
 
 
 def energy_of_50_is_killed(request: Request, method: str, bases: Path | None) -> dict[str, Any]:
     if request.kept == 50:
-        _killed()
+        killed()
     return measure_energy(request, method, bases)
 
 
 def cell_of_5_is_killed(cell: Cell, drift: str) -> dict[str, Any]:
     if (cell.active, cell.kept) == (0.25, 5):
-        _killed()
+        killed()
     return measure_cell(cell, drift)
-
-
-def supports_are_killed(*_: Any) -> None:
-    _killed()
 
 
 def steps_of_lora_are_killed(
     request: Request, method: str, bases: Path | None, batch_size: int, length: int
 ) -> dict[str, Any]:
     if method == "lora":
-        _killed()
+        killed()
     return timed(request, method, bases, batch_size, length)
 
 
@@ -81,3 +83,27 @@ def lora_is_timed_in_little_memory(
         measured_bytes(request, method, bases, 1, length)
         _little_memory(16 * MIB)
     return timed(request, method, bases, batch_size, length)
+
+
+def two_ways_go_astray(cell: Cell, drift: str) -> dict[str, Any]:
+    """sd has a weight that is no number after its first step, planned after its very last."""
+    last = 1 + cell.warmup + cell.rounds * (1 + cell.steps)  # each turn begins with a step that is not counted
+    vars(bench.crossover.measure)["ways"] = lambda made: _astray(made, {"sd": 1, "planned": last})
+    return measure_cell(cell, drift)
+
+
+def _astray(made: Problem, after: Mapping[str, int]) -> Iterator[tuple[str, Callable[[], Prepared]]]:
+    for name, make in ways(made):
+        yield name, partial(_lost, make, after[name]) if name in after else make
+
+
+def _lost(make: Callable[[], Prepared], step: int) -> Prepared:
+    prepared, taken = make(), count(1)
+    assert prepared.optimizer is not None
+
+    def stepped(*_: Any) -> None:
+        if next(taken) == step:
+            next(prepared.model.parameters()).data[0, 0] = float("nan")
+
+    prepared.optimizer.register_step_post_hook(stepped)
+    return prepared

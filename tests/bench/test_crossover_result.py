@@ -17,7 +17,7 @@ from bench.crossover.table import print_crossover, winner_word
 from bench.crossover.ways import ALL_ENTRIES, ALL_ROWS, DENSE
 from bench.fresh import Outcome, failure
 from bench.machine import MachineLog
-from bench.record import Status
+from bench.record import Record, Status
 from tests.bench.ring import contestant, record
 
 WOBBLE = (1.0, 1.002, 0.999, 1.001, 0.998)
@@ -119,15 +119,27 @@ def test_a_bad_machine_leaves_samples_alone() -> None:
     json.dumps(value, allow_nan=False)
 
 
+def shown(cell: Record) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    print_crossover(console, "title", [cell])
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_what_a_cell_could_have_told_is_shown_beside_who_wins() -> None:
+    value, config = told(), {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
+    row = next(
+        line for line in shown(replace(record("crossover", **value), config=config)).splitlines() if "│16x8" in line
+    )
+    cells = [cell.strip() for cell in row.split("│")]
+    assert cells[-3:-1] == [f"{value['aa']['detectable_ratio']:.2f}x", "compact"]
+
+
 def test_an_invalid_cell_is_printed_with_its_reason_and_raw_samples() -> None:
     value = told(**{SECOND_DENSE: [150.0 * w for w in WOBBLE]})
     lost = settled(Outcome(status=Status.OK, value=value))
     config = {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
-    cell = replace(record("crossover", lost.status, lost.reason, **value), config=config)
-    console = Console(file=io.StringIO(), width=200)
-    print_crossover(console, "title", [cell])
-    assert isinstance(console.file, io.StringIO)
-    printed = console.file.getvalue()
+    printed = shown(replace(record("crossover", lost.status, lost.reason, **value), config=config))
     assert "16x8, 100%, 3.91%: invalid: dense, regular, sd, " in printed and "the A/A pair differs by 0.67x" in printed
     assert "--drift note" in printed
     for row in value["ways"]:

@@ -27,7 +27,7 @@ CASES: dict[str, tuple[str, Callable[..., Any], dict[str, int]]] = {
     "crossover": ("bench.crossover.cells.measure_cell", casualties.cell_of_5_is_killed, {"crossover": 1}),
     "gradients": (
         "bench.gradients.run.measure_supports",
-        casualties.supports_are_killed,
+        casualties.killed,
         {"gradients_supports": 1, "gradients": 1},
     ),
     "capacity": ("bench.capacity.cells.timed", casualties.steps_of_lora_are_killed, {"capacity": 1}),

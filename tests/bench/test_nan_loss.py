@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.bench import casualties
 from tests.bench.small_commands import MAINS, line
 
 ASTRAY = ("--lr", "1e35")
@@ -50,3 +51,25 @@ def test_bench_sparsity(told: Any) -> None:
         assert rows[name]["status"] == "error" and rows[name]["reason"].startswith(WORDS)
         assert rows[name]["step_ms"] is None
     assert rows["frozen"]["status"] == "ok" and rows["frozen"]["step_ms"] > 0
+
+
+@pytest.mark.slow
+def test_bench_crossover(
+    speed_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ways of a cell: one in its loss, one in a weight after its last step, which no loss tells any more."""
+    argv = line("crossover", speed_model, tmp_path, "--quiet", "--active", "1", "--kept-list", "5")
+    with monkeypatch.context() as patched:
+        patched.setattr("bench.crossover.cells.measure_cell", casualties.two_ways_go_astray)
+        assert MAINS["crossover"]([*argv, "--json"]) == 1
+        (cell,) = json.loads(capfd.readouterr().out)["cells"]
+        rows = {row["way"]: row for row in cell["ways"]}
+        assert rows["sd"]["reason"].startswith("LossNotFinite: the loss is nan")
+        assert rows["planned"]["reason"] == "LossNotFinite: a weight is not finite after the steps"
+        for name in ("sd", "planned"):
+            assert rows.pop(name)["step_ms"] is None and f"{name}: error: LossNotFinite: " in cell["reason"]
+        assert all(row["status"] == "ok" and row["step_ms"] > 0 for row in rows.values())
+        assert cell["winner"]["way"] in rows and cell["status"] == "error"
+        assert MAINS["crossover"](argv) == 1
+        assert "16x8, 100%, 3.91%: error: sd: error: LossNotFinite" in capfd.readouterr().out
+    assert MAINS["crossover"](argv) == 0, "tried again"

@@ -189,17 +189,17 @@ def test_a_sample_is_the_mean_of_its_steps(
     assert contestant.samples_ms == [12.0, 1.0]
 
 
-@pytest.mark.parametrize("park", [False, True])
+@pytest.mark.parametrize("begins", [{}, {"park": True}, {"lead_in": True}], ids=str)
 def test_a_rounds_tokens_are_the_mean_of_the_steps_it_counts(
-    park: bool, enter: Callable[..., Contestant], workload: Workload
+    begins: dict[str, bool], enter: Callable[..., Contestant], workload: Workload
 ) -> None:
-    """Padding not counted; parked, neither is the step after the move; a warm-up is no round."""
+    """Padding not counted; parked, neither is the step after the move, nor one that leads in; a warm-up is no round."""
     real = [int(batch["attention_mask"].sum()) for batch in workload.batches]
     assert len(set(real)) == BATCHES, "or the wrong batches would do"
-    contestant = enter("frozen", park=park)
+    contestant = enter("frozen", **begins)
     interleave([contestant], workload.batches, rounds=2, steps_per_turn=2, warmup_steps=1)
-    # With parking a turn takes one step more, its first: of the warm-up's and each round's steps these are left.
-    counted = [(3, 4), (6, 7)] if park else [(1, 2), (3, 4)]
+    # Parked or led in, a turn takes one step more, its first: of the warm-up's and each round's steps these are left.
+    counted = [(3, 4), (6, 7)] if begins else [(1, 2), (3, 4)]
     expected = [(real[first % BATCHES] + real[second % BATCHES]) / 2 for first, second in counted]
     assert contestant.rounds_tokens == expected
 
