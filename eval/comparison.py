@@ -15,13 +15,19 @@ __all__ = ["file_comparison"]
 
 
 def file_comparison(
-    desk: Desk, kind: str, study: Study, runs: Sequence[Record], result: Mapping[str, Any], started: datetime
+    desk: Desk,
+    kind: str,
+    study: Study,
+    runs: Sequence[Record],
+    result: Mapping[str, Any],
+    started: datetime,
+    **asked: Any,
 ) -> Record:
-    """The comparison's record: the one there is of the very same runs, or a new one.
+    """The comparison's record: the one there is of the very same runs, or a new one. `asked`: words beside the study.
 
     It is keyed by the question and by the keys of its runs, which say what data, model, code and libraries they are of.
     """
-    config = {**study.config(), "runs": sorted(record.key for record in runs)}
+    config = {**study.config(), **asked, "runs": sorted(record.key for record in runs)}
     fingerprints = {"code": runs[0].fingerprints["code"]}
     key = record_key(kind, config, fingerprints, {})
     known = None if desk.fresh else desk.store.find(kind, key)
@@ -42,5 +48,5 @@ def file_comparison(
         ended=datetime.now(UTC).isoformat(),
         result=dict(result),
     )
-    desk.store.write(record)
-    return record
+    # Another process may have filed it since: it is at the same runs, and ends when they do.
+    return desk.store.file(record, again=desk.fresh)

@@ -73,8 +73,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     desk, study = desk_of(args, PROG, argv, start), _study(args)
-    levels = levels_of(args.kept_list, study)
-    entries = entries_of(study, levels, args.methods)
+    core = None if args.core is None else (args.core[0], args.core[1])
+    levels = levels_of(args.kept_list, study, core)
+    entries = entries_of(study, levels, args.methods, core)
     if args.dry_run:
         told = outlook(list(entries), desk, lambda entry: f"{entries[entry][0].word} kept: ")
         print(
@@ -88,23 +89,24 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     if not failed and max(record.ended for record in everything) < started.isoformat():
         say(f"{PROG}: nothing left to do, all {len(everything)} runs have records", quiet=args.quiet)
     result = sweep(study, {one: entries[one.entry] for one in finished})
-    record = file_comparison(desk, KIND, study, everything, result, started)
+    asked = {"kept_list": [level.word for level in levels], "core": args.core}
+    record = file_comparison(desk, KIND, study, everything, result, started, **asked)
     figures = _draw(args.out / "figures", record, result["rows"], _title(study))
-    _print(args, study, levels, result, figures)
+    _print(args, study, levels, {"config": {**study.config(), **asked}, **result}, figures)
     if failed:
         say(f"{PROG}: {len(failed)} of {len(everything)} runs failed; just these run again by: {desk.command}")
     return FAILED if failed else DONE
 
 
 def _study(args: argparse.Namespace) -> Study:
-    """The question at dense: what of eval.glue's words is no word of this command has one value."""
+    """The question at dense, which has no core: what of eval.glue's words is no word of this command has one value."""
     check_methods(args.methods)
     if set(args.task) == {SYNTHETIC.name}:
         args.lr = args.lr or (None if args.tune else [_SYNTHETIC_RATE])
         args.steps = args.steps or (None if args.epochs else _SYNTHETIC_STEPS)
     named = argparse.Namespace(**vars(args))
     named.methods, named.reference = ["full", *dict.fromkeys(args.methods)], "full"
-    named.kept, named.lora_rank, named.budget = "0.01", None, None
+    named.kept, named.core, named.lora_rank, named.budget = "0.01", None, None, None
     return study_of(named)
 
 
@@ -156,7 +158,7 @@ def _print(
     figures: Sequence[Path],
 ) -> None:
     if args.json:
-        told = {"config": study.config(), **result, "figures": [str(path) for path in figures]}
+        told = {**result, "figures": [str(path) for path in figures]}
         print(json.dumps(told, indent=2, allow_nan=False))
         return
     console = Console(width=None if sys.stdout.isatty() else 160)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from bench.errors import BadRequest
 from bench.request import parse_kept
+from eval.budget import kept_entries
 from eval.campaign import Entry
 from eval.study import Study
 from sparsegrad import SparseGradError
-from sparsegrad.methods import METHODS
-from sparsegrad.roles import find_targets, shape_of
-from sparsegrad.support import resolve_kept
+from sparsegrad.core import Core
+from sparsegrad.methods import METHODS, Settings
 
 __all__ = ["DENSE", "PAPER", "Level", "check_methods", "entries_of", "levels_of"]
 
@@ -41,24 +41,24 @@ class Level:
         return self.entries / self.of
 
 
-def levels_of(words: Sequence[str], study: Study) -> list[Level]:
+def levels_of(words: Sequence[str], study: Study, core: Core | None = None) -> list[Level]:
     """The levels from few entries to many, dense last; of equal ones the first word stays.
 
-    BadRequest for a word that is no count or share, or more than a layer holds, and where dense stands alone.
+    BadRequest for a word that is no count or share, or more than a layer or `core` holds, and where dense stands alone.
     """
-    preset = study.source.preset
-    found = find_targets(
-        study.source.outline(), targets=preset.targets if preset else None, every=preset.every if preset else 1
-    )
-    sizes = {target.name: shape_of(target.module)[0] * shape_of(target.module)[1] for target in found}
-    of = sum(sizes.values())
+    source, preset = study.source, study.source.preset
+    tuned = Settings(targets=preset.targets if preset else None, every=preset.every if preset else 1)
+    of = kept_entries(source, replace(tuned, kept=1.0))
     made: dict[int, Level] = {}
     for word in words:
+        kept = parse_kept(word, "--kept-list")
         try:
-            kept = parse_kept(word)
-            entries = sum(resolve_kept(kept, size, layer=name) for name, size in sizes.items())
-        except (BadRequest, SparseGradError) as error:
-            raise BadRequest(f"--kept-list {word}: {error}") from None
+            entries = kept_entries(source, replace(tuned, kept=kept))
+            if entries < of:  # of every entry dense is what is run, which has no core
+                kept_entries(source, replace(tuned, kept=kept, core=core))
+        except SparseGradError as error:
+            beside = "" if core is None else " --core {} {}".format(*core)
+            raise BadRequest(f"--kept-list {word}{beside}: {error}") from None
         made.setdefault(entries, Level(word=word, kept=kept, entries=entries, of=of))
     sparse = [level for entries, level in sorted(made.items()) if entries < of]
     if not sparse:
@@ -66,8 +66,10 @@ def levels_of(words: Sequence[str], study: Study) -> list[Level]:
     return [*sparse, Level(word=DENSE, kept=None, entries=of, of=of)]
 
 
-def entries_of(study: Study, levels: Sequence[Level], methods: Sequence[str]) -> dict[Entry, tuple[Level, str]]:
-    """A line of comparison a task, level and method -> its level and name; dense has the one method.
+def entries_of(
+    study: Study, levels: Sequence[Level], methods: Sequence[str], core: Core | None = None
+) -> dict[Entry, tuple[Level, str]]:
+    """A line of comparison a task, level and method -> its level and name; dense has the one method, and no core.
 
     They are the very runs of `eval.glue`: what either command has trained, the other finds.
     """
@@ -75,7 +77,7 @@ def entries_of(study: Study, levels: Sequence[Level], methods: Sequence[str]) ->
     for task in study.tasks:
         for level in levels:
             for method in ("full",) if level.kept is None else methods:
-                own = study if level.kept is None else replace(study, kept=level.kept)
+                own = study if level.kept is None else replace(study, kept=level.kept, core=core)
                 name = level.word if level.kept is None or len(methods) == 1 else f"{level.word} {method}"
                 made[Entry(study=own, task=task, method=method)] = (level, name)
     return made

@@ -1,8 +1,14 @@
-"""Where quality begins to degrade: read off the paired tests against dense, after Holm, never off the means."""
+"""Where quality begins to degrade: read off the paired tests against dense, after Holm, never off the means.
+
+A level may also do no better than one answer given to every item. Where dense itself does not, there is no quality to
+lose; where a level of few entries falls so far, that is its loss; where one of more entries does while fewer learn, its
+training collapsed, which sparsity does not explain; and a tie of such a level with dense says nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 from eval.sparsity.levels import DENSE
@@ -11,19 +17,22 @@ __all__ = ["verdicts"]
 
 Row = Mapping[str, Any]
 
+_NO_VERDICT: Row = {**dict.fromkeys(("found", "from_kept", "loss_at", "loss", "could_see")), "ties_below": []}
+
 
 def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One verdict a task, split and method, JSON types, from the rows of a sweep.
 
-    found: "loss", "no loss" or None: no pairs, or dense itself is not above a constant answer: no quality to lose.
-    from_kept: the level from which on no loss is found, None where the highest tried loses. loss_at, loss: the highest
-    level that is worse than dense, and its difference. could_see: the smallest loss, as a share, that the levels called
-    ties would have shown four times out of five; None where some level could have shown none. ties_below: levels below
-    loss_at that are ties. missing: levels without a comparison.
+    found: "loss", "no loss" or None, no verdict: then the sentence says why, and nothing is told of levels and losses.
+    from_kept: the level from which on no loss is found, None where there is none such. loss_at, loss: the highest level
+    that is worse than dense, and its difference. could_see: the smallest loss, as a share, that the levels from
+    from_kept on would have shown four times out of five. ties_below: levels below loss_at that are ties.
+    to_lose: what dense has over one answer given to all, a share. idle: levels that are not above that answer. missing:
+    levels of which fewer than two seeds ran beside dense.
     sentence: the same for people.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
-    dense = {(row["task"], row["split"]): row["over_constant"] for row in rows if row["kept"] == DENSE}
+    dense = {(row["task"], row["split"]): row for row in rows if row["kept"] == DENSE}
     for row in rows:
         if row["kept"] != DENSE:
             groups.setdefault((row["task"], row["split"], row["base_method"]), []).append(row)
@@ -32,55 +41,121 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
             "task": task,
             "split": split,
             "method": method,
-            **_verdict(sorted(lines, key=lambda row: row["entries"]), dense.get((task, split))),
+            **_verdict(sorted(lines, key=lambda row: row["entries"]), dense[task, split]),
         }
         for (task, split, method), lines in groups.items()
     ]
 
 
-def _verdict(rows: Sequence[Row], learned: Row | None) -> dict[str, Any]:
-    """Of one method's rows, from few entries to many; `learned`: dense over a constant answer."""
+def _verdict(rows: Sequence[Row], dense: Row) -> dict[str, Any]:
+    """Of one method's rows, from few entries to many."""
     told = [row for row in rows if row["difference"] is not None and row["difference"]["low"] is not None]
-    losses = [row for row in told if row["verdict"] == "worse"]
-    onset = losses[-1] if losses else None
-    above = told if onset is None else told[told.index(onset) + 1 :]
-    below = [] if onset is None else [row for row in told[: told.index(onset)] if row["verdict"] != "worse"]
-    nothing = learned is not None and learned["low"] is not None and learned["low"] <= 0
-    found = None if not told or nothing else "no loss" if onset is None else "loss"
+    at = max((place for place, row in enumerate(told) if row["verdict"] == "worse"), default=-1)
+    above = [*takewhile(lambda row: not _idle(row), reversed(told[at + 1 :]))]
+    onset = told[at] if at >= 0 else None
     made = {
-        "found": found,
-        "from_kept": above[0]["kept"] if above else None,
+        "found": "no loss" if onset is None else "loss",
+        "from_kept": above[-1]["kept"] if above else None,
         "loss_at": None if onset is None else onset["kept"],
         "loss": None if onset is None else {name: onset["difference"][name] for name in ("mean", "low", "high")},
         "could_see": max((row["difference"]["detectable"] for row in above), default=None),
-        "ties_below": [row["kept"] for row in below],
+        "ties_below": [row["kept"] for row in told[: max(at, 0)] if row["verdict"] != "worse"],
+        "to_lose": None if dense["over_constant"] is None else dense["over_constant"]["mean"],
+        "idle": [row["kept"] for row in told if _idle(row)],
         "missing": [row["kept"] for row in rows if row not in told],
     }
-    return {**made, "sentence": _sentence(made, rows, learned if nothing else None)}
+    why = _why_not(rows, told, dense, made)
+    sentence = f"no verdict: {why}." if why else _loss(made, told[-1]) if onset else _no_loss(made)
+    return {**made, **(_NO_VERDICT if why else {}), "sentence": sentence + _besides(made, dense)}
 
 
-def _sentence(made: Mapping[str, Any], rows: Sequence[Row], idle: Row | None) -> str:
-    """`idle`: dense over a constant answer, where it is not above it."""
-    without = f" Without a run: {', '.join(made['missing'])}." if made["missing"] else ""
-    if idle is not None:
-        ends = f"{100 * idle['mean']:+.1f} points [{100 * idle['low']:+.1f}, {100 * idle['high']:+.1f}]"
-        why = f"dense itself is not above one answer given to all ({ends}): train longer, or at other rates"
-        return f"no verdict: {why}.{without}"
-    if made["found"] is None:
+def _idle(row: Row) -> bool:
+    """Not above one answer given to all; one seed, which tells nothing of other seeds, is not called so."""
+    learned = row["over_constant"]
+    return learned is not None and learned["low"] is not None and bool(learned["low"] <= 0)
+
+
+def _below_fewer(row: Row, learning: Sequence[Row]) -> bool:
+    """Whether a level of fewer entries is better, their intervals over one answer given to all apart."""
+    high = row["over_constant"]["high"]
+    return any(high < other["over_constant"]["low"] for other in learning if other["entries"] < row["entries"])
+
+
+def _why_not(rows: Sequence[Row], told: Sequence[Row], dense: Row, made: Row) -> str | None:
+    """Why there is no verdict; None where there is one."""
+    if not told:
         one = any(row["difference"] is not None for row in rows)
-        why = "one seed tells nothing of other seeds, give --seeds 3 or more" if one else "no level ran beside dense"
-        return f"no verdict: {why}."
-    seen = "" if made["could_see"] is None else f"{100 * made['could_see']:.1f} points"
-    if made["found"] == "no loss":
-        sentence = f"not found: no level is worse than dense; this run could have seen a loss of {seen}."
+        return "one seed tells nothing of other seeds, give --seeds 3 or more" if one else "no level ran beside dense"
+    learning = [row for row in told if not _idle(row)]
+    if _idle(dense):
+        lead = dense["over_constant"]
+        ends = f"{100 * lead['mean']:+.1f} points [{100 * lead['low']:+.1f}, {100 * lead['high']:+.1f}]"
+        others = f", though {_named(learning)} {_are(learning)}" if learning else ""
+        return f"dense itself is not above one answer given to all ({ends}){others}: train longer, or at other rates"
+    collapsed = [row for row in told if row["verdict"] == "worse" and _idle(row) and _below_fewer(row, learning)]
+    if collapsed:
+        return (
+            f"{_named(collapsed)} {_are(collapsed)} not above one answer given to all, and below levels of fewer "
+            "entries: training collapsed there, which sparsity does not explain; give other rates (--lr)"
+        )
+    if made["found"] == "no loss" and made["from_kept"] is None:
+        return (
+            f"{told[-1]['kept']}, the most that was tried, is told neither from dense nor from one answer given to "
+            "all: train longer, at other rates, or with more seeds"
+        )
+    if made["found"] == "no loss" and made["to_lose"] is not None and made["could_see"] >= made["to_lose"]:
+        return (
+            f"dense has {_points(made['to_lose'])} over one answer given to all, and a loss of all of it would likely "
+            f"not have been seen (of {_points(made['could_see'])} it would): give more seeds, or train longer"
+        )
+    return None
+
+
+def _no_loss(made: Row) -> str:
+    seen = f"this run could have seen a loss of {_points(made['could_see'])}{_of_all(made)}"
+    if made["idle"]:
+        return f"not found: from {made['from_kept']} kept on no level is worse than dense; {seen}."
+    return f"not found: no level is worse than dense; {seen}."
+
+
+def _loss(made: Row, most: Row) -> str:
+    loss = made["loss"]
+    size = f"{-100 * loss['mean']:.1f} points [{-100 * loss['high']:.1f}, {-100 * loss['low']:.1f}]"
+    if made["from_kept"] is not None:
+        seen = f"of {_points(made['could_see'])}{_of_all(made)} it would have been"
+        told = f"from {made['from_kept']} kept on no loss is found ({seen}); at {made['loss_at']} a loss of {size}."
+    elif most["kept"] == made["loss_at"]:
+        told = f"at {made['loss_at']}, the most that was tried, a loss of {size}: give more to --kept-list."
     else:
-        loss = made["loss"]
-        size = f"{-100 * loss['mean']:.1f} points [{-100 * loss['high']:.1f}, {-100 * loss['low']:.1f}]"
-        if made["from_kept"] is None:
-            sentence = f"at {made['loss_at']}, the most that was tried, a loss of {size}: give more to --kept-list."
-        else:
-            sentence = f"from {made['from_kept']} kept on no loss is found (of {seen} it would have been); "
-            sentence += f"at {made['loss_at']} a loss of {size}."
-        if made["ties_below"]:
-            sentence += f" Below that, {', '.join(made['ties_below'])} could not be told from dense."
-    return sentence + without
+        told = f"at {made['loss_at']} a loss of {size}; above it nothing is told: give other rates or more seeds."
+    if made["ties_below"]:
+        told += f" Below that, {', '.join(made['ties_below'])} could not be told from dense."
+    return told
+
+
+def _besides(made: Row, dense: Row) -> str:
+    """Levels that the verdict is not of."""
+    told = ""
+    if made["idle"] and not _idle(dense):
+        told += f" Not above one answer given to all, so that a tie with dense says nothing: {', '.join(made['idle'])}."
+    if made["missing"]:
+        told += f" Not compared, fewer than two seeds ran: {', '.join(made['missing'])}."
+    return told
+
+
+def _of_all(made: Row) -> str:
+    if made["to_lose"] is None:
+        return ""
+    return f", of the {100 * made['to_lose']:.1f} that dense has over one answer given to all"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f} points"
+
+
+def _named(rows: Sequence[Row]) -> str:
+    return ", ".join(row["kept"] for row in rows)
+
+
+def _are(rows: Sequence[Row]) -> str:
+    return "is" if len(rows) == 1 else "are"

@@ -97,7 +97,10 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
     code, result, err = told(capsys, words("--kept-list", "5%", "50%"))
     assert code == 1 and "2 of 6 runs failed" in err and "python -m eval.sparsity" in err
     assert [row["status"] for row in result["rows"]] == ["ok", "oom", "ok"]
-    assert result["verdicts"][0]["missing"] == ["50%"] and "Without a run: 50%" in result["verdicts"][0]["sentence"]
+    assert (
+        result["verdicts"][0]["missing"] == ["50%"]
+        and "fewer than two seeds ran: 50%." in result["verdicts"][0]["sentence"]
+    )
 
 
 def test_the_default_is_synthetic_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,17 +117,26 @@ def test_the_default_is_synthetic_and_says_so(tmp_path: Path, capsys: pytest.Cap
     ("more", "said"),
     [
         (["--kept-list", "dense"], "only dense is there"),
-        (["--kept-list", "1%", "lots"], "--kept-list lots"),
+        (["--kept-list", "1%", "lots"], "--kept-list 'lots': give a count"),
         (["--kept-list", "513"], "--kept-list 513"),
         (["--methods", "lora"], "--methods lora: it keeps no share"),
         (["--methods", "nope"], "unknown method 'nope'"),
         (["--task", "synthetic"], "is generated, not read"),
         (["--seeds", "0"], "--seeds 0"),
         (["--core", "8", "8"], "add sparsegrad-compact"),
-        (["--core", "1", "1", "--methods", "sparsegrad-compact", "--kept-list", "5%"], "--core 1 1"),
+        (["--core", "1", "1", "--methods", "sparsegrad-compact", "--kept-list", "5%"], "--kept-list 5% --core 1 1: "),
     ],
 )
 def test_a_wrong_request_is_one_line(words: Words, more: list[str], said: str) -> None:
     with pytest.raises(BadRequest) as refused:
         main([*words(), *more])
     assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_core_that_holds_the_levels_is_no_matter_of_other_sizes(
+    words: Words, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Four places: enough for three entries, though not for the 1% that dense would keep, which keeps all."""
+    argv = words("--core", 2, 2, "--methods", "sparsegrad-compact", "--kept-list", 3, "--dry-run")
+    assert main(argv) == 0
+    assert capsys.readouterr().out.count("to be run") == 4

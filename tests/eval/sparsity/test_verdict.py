@@ -86,15 +86,20 @@ def test_a_tie_is_a_tie_and_says_what_could_have_been_seen() -> None:
     told = verdict(sweep)
     assert told["found"] == "no loss" and told["loss_at"] is None and told["from_kept"] == "0.5%"
     seen = [row["difference"]["detectable"] for row in rows_of(sweep) if row["difference"]]
-    assert told["could_see"] == max(seen) and f"a loss of {100 * max(seen):.1f} points" in told["sentence"]
+    assert told["could_see"] == max(seen) and f"a loss of {100 * max(seen):.1f} points, of the" in told["sentence"]
     assert told["sentence"].startswith("not found")
 
 
-def row(level: str, p: float) -> dict[str, Any]:
-    """A level three points below dense, at that p before any correction."""
+def row(level: str, p: float, lead: float = 0.4) -> dict[str, Any]:
+    """A level three points below dense, at that p before any correction, and that far above one answer given to all,
+    give or take five points."""
+    learned = {"mean": lead, "low": lead - 0.05, "high": lead + 0.05}
     told = {"mean": -0.03, "low": -0.05, "high": -0.01, "p": p, "standard_error": 0.01, "freedom": 50.0}
     names = {"task": "sst2", "split": "validation", "base_method": "meprop", "kept": level, "entries": ENTRIES[level]}
-    return {**names, "difference": told, "verdict": None}
+    return {**names, "difference": told, "verdict": None, "over_constant": learned}
+
+
+DENSE = row("dense", 1.0) | {"difference": None}
 
 
 def test_the_means_do_not_decide_and_holm_does() -> None:
@@ -102,8 +107,9 @@ def test_the_means_do_not_decide_and_holm_does() -> None:
     alone, crowd = [row("1%", 0.03)], [row(level, p) for level, p in zip(ENTRIES, (0.9, 0.03, 0.9, 0.9), strict=False)]
     adjust(alone)
     adjust(crowd)
-    assert verdicts(alone)[0]["found"] == "loss" and verdicts(crowd)[0]["found"] == "no loss"
-    assert verdicts(crowd)[0]["could_see"] > verdicts([row("1%", 0.9) | alone[0] | {"verdict": "~"}])[0]["could_see"]
+    (one,), (four,), (tie,) = (verdicts([*rows, DENSE]) for rows in (alone, crowd, [alone[0] | {"verdict": "~"}]))
+    assert one["found"] == "loss" and four["found"] == "no loss"
+    assert four["could_see"] > tie["could_see"]
 
 
 def test_false_alarms_stay_below_five_in_a_hundred() -> None:
@@ -113,7 +119,7 @@ def test_false_alarms_stay_below_five_in_a_hundred() -> None:
         z = draw.normal(size=4) - draw.normal()
         crowd = [row(level, float(p)) for level, p in zip(ENTRIES, 2 * norm.sf(abs(z) / 2**0.5), strict=False)]
         adjust(crowd)
-        alarms += verdicts(crowd)[0]["found"] == "loss"
+        alarms += verdicts([*crowd, DENSE])[0]["found"] == "loss"
     assert 0 < alarms <= 17  # P(18 or more of 200 at 5%) is 0.01
 
 
@@ -130,7 +136,7 @@ def test_what_is_not_told_below_a_loss_is_said() -> None:
 
 
 def test_without_runs_there_is_no_verdict() -> None:
-    assert "Without a run: 1%" in verdict(planted({"1%": None, "2%": 0.0}))["sentence"]
+    assert "fewer than two seeds ran: 1%." in verdict(planted({"1%": None, "2%": 0.0}))["sentence"]
     failed = planted({"1%": 0.2}) | {"dense": [record("dense", 0, None)]}
     assert verdict(failed)["found"] is None and "no level ran beside dense" in verdict(failed)["sentence"]
     one = verdict(planted({"1%": 0.2}, seeds=1))
@@ -145,3 +151,69 @@ def test_where_dense_has_learned_nothing_there_is_no_verdict() -> None:
     }
     told = verdict(sweep)
     assert told["found"] is None and "dense itself is not above one answer given to all" in told["sentence"]
+
+
+def collapsed(*levels: str) -> Sweep:
+    """Runs that give one answer to all."""
+    return {level: [record(level, seed, LABELS == 1) for seed in range(3)] for level in levels}
+
+
+def test_few_entries_that_fall_to_one_answer_are_a_loss() -> None:
+    told = verdict(collapsed("0.5%", "1%") | planted({"2%": 0.0}))
+    assert (told["found"], told["loss_at"], told["from_kept"], told["idle"]) == ("loss", "1%", "2%", ["0.5%", "1%"])
+    assert "at 1% a loss of 35.8 points" in told["sentence"] and "says nothing: 0.5%, 1%." in told["sentence"]
+
+
+def test_more_entries_that_fall_to_one_answer_where_fewer_learn_are_no_verdict() -> None:
+    """Too high a rate, say: neither a loss to sparsity, nor a reason to keep still more."""
+    told = verdict(planted({"1%": 0.0, "2%": 0.1}) | collapsed("4%"))
+    assert told["found"] is told["loss_at"] is told["loss"] is told["could_see"] is None
+    assert told["sentence"].startswith("no verdict: 4% is not above one answer given to all, and below levels of fewer")
+    assert "give other rates (--lr)" in told["sentence"] and "give more to --kept-list" not in told["sentence"]
+
+
+def test_where_dense_alone_has_collapsed_the_levels_that_learned_are_named() -> None:
+    told = verdict(planted({"1%": 0.0, "2%": 0.0}) | collapsed("dense"))
+    assert told["found"] is None and "though 1%, 2% are: train longer, or at other rates." in told["sentence"]
+    assert "says nothing" not in told["sentence"]
+
+
+def swept(*rows: dict[str, Any], dense: float = 0.4) -> dict[str, Any]:
+    """The verdict on these rows beside a dense that far above one answer."""
+    adjust(rows)
+    (told,) = verdicts([*rows, row("dense", 1.0, dense) | {"difference": None}])
+    json.dumps(told, allow_nan=False)
+    return told
+
+
+def test_a_tie_of_a_level_that_learned_nothing_is_no_tie() -> None:
+    told = swept(row("1%", 0.9, 0.04), row("2%", 0.9), row("4%", 0.9))
+    assert (told["found"], told["from_kept"], told["idle"]) == ("no loss", "2%", ["1%"])
+    assert told["sentence"].startswith("not found: from 2% kept on no level is worse than dense")
+    assert told["sentence"].endswith("so that a tie with dense says nothing: 1%.")
+    assert swept(row("1%", 0.9), row("2%", 0.9, 0.04), row("4%", 0.9))["from_kept"] == "4%"
+    top = swept(row("1%", 0.9), row("2%", 0.9, 0.04))
+    assert top["found"] is None and "2%, the most that was tried, is told neither from dense nor" in top["sentence"]
+    above = swept(row("0.5%", 1e-6), row("1%", 0.9, 0.04))
+    assert (above["found"], above["loss_at"], above["from_kept"]) == ("loss", "0.5%", None)
+    assert "above it nothing is told" in above["sentence"] and "the most that was tried" not in above["sentence"]
+
+
+def test_noise_about_one_answer_is_not_called_a_collapse() -> None:
+    """The intervals of the two levels overlap."""
+    assert swept(row("1%", 0.9, 0.07), row("2%", 1e-6, 0.04))["loss_at"] == "2%"
+    assert swept(row("1%", 0.9, 0.15), row("2%", 1e-6, 0.04))["found"] is None
+
+
+def test_a_sweep_that_could_not_have_seen_the_loss_of_everything_is_no_verdict() -> None:
+    """One level with an error of a point finds three points: more than dense has here."""
+    told = swept(row("1%", 0.9, 0.06), dense=0.07)
+    assert (
+        told["found"] == "no loss" and told["to_lose"] == 0.07 and "of the 7.0 that dense has over" in told["sentence"]
+    )
+    lost = row("1%", 0.9, 0.06)
+    lost["difference"]["standard_error"] = 0.04
+    blind = swept(lost, dense=0.07)
+    assert blind["found"] is blind["could_see"] is blind["from_kept"] is None and blind["to_lose"] == 0.07
+    assert "dense has 7.0 points over one answer given to all" in blind["sentence"]
+    assert "give more seeds, or train longer" in blind["sentence"]
