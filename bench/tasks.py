@@ -19,7 +19,8 @@ from bench.hub import cache_only, first_line, quiet, reachable
 __all__ = ["TASKS", "Example", "Task", "read_task", "text_fingerprint"]
 
 _SPLITS = ("train", "validation")
-_WHOLE = re.compile(r"\d+", re.ASCII)
+# No longer than fits in 64 bits: of numbers as long as a file, Python reads none, and nobody means one.
+_WHOLE = re.compile(r"\d{1,18}", re.ASCII)
 _DECIMAL = re.compile(r"\d+(\.\d*)?", re.ASCII)
 _HIGHEST_SCORE = 5.0  # STS-B: 0 (unrelated) to 5 (the same meaning)
 
@@ -157,14 +158,14 @@ def _example(task: Task, row: Mapping[str, Any], where: str) -> Example:
     texts = tuple(row[column] for column in task.columns)
     label, idx = str(row["label"]), str(row["idx"])
     if not _WHOLE.fullmatch(idx):
-        raise BadRequest(f"{where}: idx is {idx!r}; it needs a whole number, 0 or more")
+        raise BadRequest(f"{where}: idx is {idx!r:.40}; it needs a whole number, 0 to 18 digits long")
     if task.regression:
         if not _DECIMAL.fullmatch(label) or float(label) > _HIGHEST_SCORE:
-            raise BadRequest(f"{where}: label is {label!r}; {task.name} needs a number from 0 to 5")
+            raise BadRequest(f"{where}: label is {label!r:.40}; {task.name} needs a number from 0 to 5")
         return Example(texts=texts, label=float(label), idx=int(idx))
     if not _WHOLE.fullmatch(label) or int(label) >= task.labels:
         highest = task.labels - 1
-        raise BadRequest(f"{where}: label is {label!r}; {task.name} needs a whole number from 0 to {highest}")
+        raise BadRequest(f"{where}: label is {label!r:.40}; {task.name} needs a whole number from 0 to {highest}")
     return Example(texts=texts, label=int(label), idx=int(idx))
 
 

@@ -140,6 +140,9 @@ def test_strange_but_right(write: Write, data: bytes, text: str) -> None:
         ("cola", HEADER + b"a\tyes\t0\n", 2, "'yes'"),
         ("cola", HEADER + "a\t\u0661\t0\n".encode(), 2, "from 0 to 1"),
         ("cola", HEADER + b"a\t1\tx\n", 2, "idx is 'x'"),
+        # More digits than Python reads as a number.
+        ("cola", HEADER + b"a\t1\t" + b"7" * 5000 + b"\n", 2, "idx is '777"),
+        ("cola", HEADER + b"a\t" + b"1" * 5000 + b"\t0\n", 2, "from 0 to 1"),
         ("cola", HEADER + b"fine\t1\t0\nb\xff\t1\t1\n", 3, "0xff is not UTF-8"),
         ("cola", "sentence\tlabel\tidx\n".encode("utf-16"), 1, "UTF-8"),
         ("stsb", b"sentence1\tsentence2\tlabel\tidx\na\tb\t5.1\t0\n", 2, "from 0 to 5"),
