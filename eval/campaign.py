@@ -10,7 +10,7 @@ from bench.cli import progress_bar
 from bench.effort import about, seconds
 from bench.record import Record, Status
 from eval.cell import Cell
-from eval.desk import Desk
+from eval.desk import Desk, state_of
 from eval.study import TRIAL_SEED, Study, choose
 from eval.tuning import RATES, Search
 from sparsegrad.roles import is_linear, weight_of
@@ -125,8 +125,7 @@ def outlook(entries: Sequence[Entry], desk: Desk, named: Callable[[Entry], str] 
         study, trials, before = entry.study, entry.trials(), named(entry)
         chosen = bool(trials) or study.tune is not None
         known = {cell: desk.known(cell) for cell in trials or ([] if chosen else entry.runs([]))}
-        for cell, record in known.items():
-            told[before + cell.name] = "to be run" if record is None else f"done, {record.ended[:16]} UTC"
+        told |= {before + cell.name: state_of(record) for cell, record in known.items()}
         if study.tune is not None:
             told[f"{before}{entry.task} {entry.method}, search"] = f"{study.tune} trials"
         if chosen:

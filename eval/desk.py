@@ -28,7 +28,7 @@ from eval.job import Job, Source
 from eval.launched import Start
 from eval.watch import Watch
 
-__all__ = ["Desk"]
+__all__ = ["Desk", "state_of"]
 
 # Between two tries for a lock that another process holds.
 _PATIENCE_S = 0.2
@@ -212,6 +212,11 @@ class Desk:
     def _libraries(self) -> dict[str, str | None]:
         libraries: dict[str, str | None] = environment("cpu")["libraries"]
         return libraries
+
+
+def state_of(record: Record | None) -> str:
+    """What a dry run says of a run with this record."""
+    return "to be run" if record is None else f"done, {record.ended[:16]} UTC"
 
 
 def _bases_of(cell: Job) -> str:

@@ -128,6 +128,11 @@ class MaskedText:
             for at in chosen:
                 ids[at] = words.mask_id
             self._rows.append((Encoding(input_ids=ids, token_type_ids=encoding.token_type_ids), hidden))
+        if len(self._rows) < 2:
+            raise BadRequest(
+                f"--forgetting: {len(self._rows)} texts with a word that the tokenizer {words.name} knows; 2 or more "
+                "are needed, one a line of --forgetting-text FILE"
+            )
         self._pad_id = words.pad_id
 
     @property

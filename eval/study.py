@@ -15,9 +15,10 @@ from bench.record import Record, Status
 from bench.request import DTYPES
 from eval.budget import equal_rank, kept_entries
 from eval.cell import Cell, ScoredOn, Subject
-from eval.forgetting import OtherText, masked_language_model
+from eval.forgetting import MaskedText, OtherText
 from eval.protocol import PAPER_SETTINGS, Protocol
 from eval.tasks import TASKS
+from eval.tuning import BATCHES
 from sparsegrad import SparseGradError
 from sparsegrad.methods import METHODS, Settings
 
@@ -28,6 +29,8 @@ TRIAL_SEED = 1_000_000
 # Adapters want higher rates than whole weights: each method takes its best of the three.
 DEFAULT_RATES = (3e-4, 1e-3, 3e-3)
 _DEFAULT_RANK = 7
+# Tokens: the special ones of a pair, RoBERTa's four, and one more.
+_SHORTEST = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,15 @@ class Study:
             raise BadRequest(f"--lr {' '.join(map(str, self.lr))}: give rates above 0, such as 1e-4")
         if self.tune is not None and (self.lr is not None or self.batch_size is not None):
             raise BadRequest(f"--tune {self.tune} searches rate and batch; leave out --lr and --batch-size")
+        if self.tune is not None and (odd := [batch for batch in BATCHES if batch % self.protocol.accumulate]):
+            raise BadRequest(
+                f"--accumulate {self.protocol.accumulate} does not divide the batch of {odd[0]}, which --tune may try; "
+                f"give a divisor of {BATCHES[0]}"
+            )
+        if self.protocol.max_length < _SHORTEST:
+            raise BadRequest(
+                f"--max-length {self.protocol.max_length} holds no pair of texts; give {_SHORTEST} or more"
+            )
         for name, least in (("tune", 1), ("seeds", 1), ("calibration_steps", 1), ("lora_rank", 1), ("batch_size", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -89,12 +101,12 @@ class Study:
         if (self.core is not None or self.fixed_basis != "per-block") and not self._has_core():
             raise BadRequest("--core and --fixed-basis are of a fixed support: add sparsegrad-compact to --methods")
         if not 0 <= self.seed <= TRIAL_SEED - self.seeds:
-            raise BadRequest(f"--seed {self.seed} is out of range; give 0 to {TRIAL_SEED - self.seeds}")
+            raise BadRequest(f"--seed {self.seed} --seeds {self.seeds}: a seed is 0 to {TRIAL_SEED - 1}; give others")
         if self.lora_rank is not None and self.budget in ("params", "bytes"):
             raise BadRequest(f"--budget {self.budget} chooses LoRA's rank; leave out --lora-rank {self.lora_rank}")
         if self.budget == "time" and (self.protocol.steps is None or self.tune is not None):
             raise BadRequest("--budget time chooses each method's steps: give --steps N, and no --epochs or --tune")
-        if not self.margin >= 0:
+        if not 0 <= self.margin < math.inf:
             raise BadRequest(f"--margin {self.margin} is no distance; give points, 0 or more")
         if self.forgetting_text is not None and not self.forgetting:
             raise BadRequest(f"--forgetting-text {self.forgetting_text} has no use alone; add --forgetting")
@@ -105,8 +117,11 @@ class Study:
         """BadRequest for weights that cannot be read, or lack what is asked of them, before anything long is run."""
         if not self.random_weights:
             self.source.build()
-        if self.forgetting:
-            masked_language_model(self.source)
+        for task in self.tasks:
+            if (other := self._other_text(task)) is not None:
+                subject = self._subject(task, self.seed)
+                source, texts = subject.source(), other.read(task, self.data_dir)
+                MaskedText(source, subject.words(source), texts, max_length=self.protocol.max_length)
 
     def _has_core(self) -> bool:
         return self.budget == "bytes" or any(METHODS[name].fixed for name in self.methods)
@@ -154,21 +169,26 @@ class Study:
         """The learning rates that every method of a task chooses from."""
         if self.lr is not None:
             return self.lr
-        return (self._published(task)[1],) if self.protocol.name == "paper" else DEFAULT_RATES
+        return (self._published(task)[1],) if self._takes_published() else DEFAULT_RATES
 
     def protocol_of(self, task: str, method: str) -> Protocol:
         """The protocol with the task's batch size, and the method's own updates where time is the budget."""
         steps = self.allowed.get((task, method))
-        if self.batch_size is None and self.protocol.name == "paper":
+        if self.batch_size is None and self._takes_published():
             return self.protocol.with_words(batch_size=self._published(task)[0], steps=steps)
         return self.protocol.with_words(batch_size=self.batch_size, steps=steps)
+
+    def _takes_published(self) -> bool:
+        """Whether rate and batch are the paper's where they are not given; a search finds its own, as the paper did."""
+        return self.protocol.name == "paper" and self.tune is None
 
     def _published(self, task: str) -> tuple[int, float]:
         """The paper's batch size and rate; BadRequest where it gives none."""
         preset = self.source.preset
         if preset is None or (preset.name, task) not in PAPER_SETTINGS:
             raise BadRequest(
-                f"the paper gives no batch and rate for {self.model} on {task}; give --lr X and --batch-size N"
+                f"the paper gives no batch and rate for {self.model} on {task}; give --lr X and --batch-size N, or "
+                "--tune N"
             )
         return PAPER_SETTINGS[preset.name, task]
 

@@ -114,7 +114,7 @@ def add_workers_word(made: Parser) -> None:
 
 def study_of(args: argparse.Namespace) -> Study:
     """The typed question; BadRequest where a word does not fit."""
-    words = ("steps", "epochs", "accumulate", "max_length", "dropout")
+    words = ("steps", "epochs", "batch_size", "accumulate", "max_length", "dropout")
     methods = tuple(dict.fromkeys(args.methods))
     return Study(
         model=args.model,

@@ -10,7 +10,7 @@ from bench.effort import about, seconds
 from eval.chat.cell import Cell
 from eval.chat.sources import Parts
 from eval.chat.study import Study
-from eval.desk import Desk
+from eval.desk import Desk, state_of
 from sparsegrad.roles import is_linear, weight_of
 
 __all__ = ["outlook"]
@@ -22,9 +22,7 @@ _TEXTS_MEASURED = 64
 def outlook(study: Study, desk: Desk) -> dict[str, str]:
     """Every run and whether it is done, how much each reads, and the time of those that are left."""
     known = {cell: desk.known(cell) for method in study.methods for cell in study.runs(method)}
-    told = {
-        cell.name: "to be run" if record is None else f"done, {record.ended[:16]} UTC" for cell, record in known.items()
-    }
+    told = {cell.name: state_of(record) for cell, record in known.items()}
     parts, protocol = study.subject(study.seed).parts(), study.protocol
     told["each"] = (
         f"{protocol.total_steps(len(parts.train))} updates of {protocol.batch_size} conversations out of "

@@ -21,7 +21,7 @@ from bench.record import Record, Status
 from bench.request import resolve_device
 from eval.campaign import outlook, see_through
 from eval.cell import Cell
-from eval.desk import Desk
+from eval.desk import Desk, state_of
 from eval.grid.cluster import Cluster, Needs, joined
 from eval.grid.listing import listed, print_cells, rows_of
 from eval.grid.plan import Plan
@@ -43,13 +43,15 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     for word in ("cpus", "gpus", "memory_gib", "retries"):
         if args.ray is None and getattr(args, word) is not None:
             raise BadRequest(f"--{word.replace('_', '-')} is for Ray's tasks; add --ray local or --ray ADDRESS")
+    if args.only and args.tune is not None:
+        raise BadRequest("--only: which cells a search has is known once it is through; leave it out: none runs twice")
     remote = args.ray not in (None, "local")
     if args.workers is None:
         args.workers = _CLUSTER_WORKERS if remote else 1
     desk = desk_of(args, PROG, argv, start)
     plan = Plan.of(args, _device(args) if args.ray is not None else None)
     if args.dry_run:
-        return _dry_run(plan, desk, as_json=args.json)
+        return _dry_run(args, plan, desk)
     plan.check()
     started = datetime.now(UTC)
     told = _ran(args, plan, desk) if args.ray is None else _ran_by_ray(args, plan, desk)
@@ -65,6 +67,7 @@ def _ran_by_ray(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, t
         threads=needs.cpus,
         fresh=desk.fresh,
         needs=needs,
+        waits=args.ray != "local",
     )
     with joined(args.ray, cells=desk.workers, needs=needs):
         return _ran(args, plan, cluster)
@@ -99,7 +102,8 @@ def _tell(
     commands = [glue_command(args, model, kept) for model in args.model for kept in args.kept]
     _print(args, rows_of(told), commands)
     if failed:
-        again = rerun_command(PROG, [*_without_only(argv), "--only", *failed])
+        only = [] if args.tune is not None else ["--only", *failed]  # what is done is not run again, searched or not
+        again = rerun_command(PROG, [*_without_only(argv), *only])
         say(f"{PROG}: {len(failed)} of {len(told)} cells failed; just these run again by: {again}")
     return FAILED if failed else DONE
 
@@ -132,12 +136,17 @@ def _without_only(argv: Sequence[str]) -> list[str]:
     return [*argv[:at], *argv[after:]]
 
 
-def _dry_run(plan: Plan, desk: Desk, *, as_json: bool) -> int:
-    """Every cell that can be named, with its key; then roughly how long the rest takes here, one at a time."""
-    keys = {name: key for key, (name, _) in plan.cells(desk).items()}
-    told = outlook(plan.entries, desk, plan.named)
-    rows = [{"key": keys.get(name), "name": name, "state": state} for name, state in told.items()]
-    if as_json:
+def _dry_run(args: argparse.Namespace, plan: Plan, desk: Desk) -> int:
+    """Every cell that can be named, with its key; then roughly how long the rest takes here, one at a time. Of those
+    that were asked for by their keys, these alone."""
+    if args.only:
+        chosen = plan.chosen(desk, args.only)
+        rows = [{"key": key, "name": name, "state": state_of(desk.known(cell))} for key, (name, cell) in chosen.items()]
+    else:
+        keys = {name: key for key, (name, _) in plan.cells(desk).items()}
+        told = outlook(plan.entries, desk, plan.named)
+        rows = [{"key": keys.get(name), "name": name, "state": state} for name, state in told.items()]
+    if args.json:
         print(json.dumps(rows, indent=2))
     else:
         print("\n".join(f"{row['key'] or '':16}  {row['name']}: {row['state']}" for row in rows))

@@ -11,20 +11,21 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from bench.cli import say
 from bench.errors import BadRequest
 from bench.fresh import Outcome
 from bench.record import Record, Status
 from bench.store import Store
 from eval.desk import Desk
-from eval.job import Job
+from eval.job import Job, Source
 from eval.watch import Watch
 
 __all__ = ["Cluster", "Needs", "joined"]
@@ -33,6 +34,12 @@ T = TypeVar("T")
 _GIB = 2**30
 # Of a process that has imported what a cell needs; and fp32 weights, gradients and two averages of a parameter.
 _PROCESS_BYTES, _PARAMETER_BYTES = 2 * _GIB, 16
+# What a task may lack, in Ray's words: the option of the task, what is counted and in which unit, the word for less.
+_RESOURCES = {
+    "CPU": ("num_cpus", "cores", 1, "--cpus"),
+    "GPU": ("num_gpus", "GPUs", 1, "--gpus"),
+    "memory": ("memory", "GiB of memory", _GIB, "--memory-gib"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +99,19 @@ class Cluster(Desk):
     """As `Desk`, but a cell is a Ray task. `threads` are a task's."""
 
     needs: Needs
+    waits: bool
+    """Whether a machine that is large enough may still join."""
+
+    def look_up(self, cells: Iterable[Job]) -> None:
+        """As the desk's; BadRequest, or a line to whoever waits, for a cell to be run that no machine here holds."""
+        cells = list(cells)
+        super().look_up(cells)
+        left = [cell for cell in cells if self.known(cell) is None]
+        for lack in dict.fromkeys(_lacking(self.needs.of(cell)) for cell in left):
+            if lack is not None and not self.waits:
+                raise BadRequest(f"--ray local: {lack}")
+            if lack is not None:
+                say(f"--ray: {lack}; waiting for another")
 
     def spread(self, jobs: Sequence[Callable[[], T]]) -> list[T]:
         """As the desk's: a thread here waits for each task. Interrupted, the tasks end with Ray."""
@@ -117,7 +137,7 @@ class Cluster(Desk):
         place = (str(self.store.folder.resolve()), self.command, self.threads, self.fresh)
         task = ray.remote(_recorded).options(name=cell.name, **self.needs.of(cell))
         try:
-            answer: Record | str = ray.get(task.remote(place, cell, watch, self.trace(cell)))
+            answer: Record | str = ray.get(task.remote(os.getcwd(), place, cell, watch, self.trace(cell)))
         except ray.exceptions.RayTaskError as error:
             return self._lost(cell, watch, started, str(error.cause))
         except ray.exceptions.OutOfMemoryError as error:
@@ -143,8 +163,28 @@ def _desk(folder: str, command: str, threads: int, fresh: bool) -> Desk:
     return Desk(store=Store(Path(folder)), command=command, workers=1, threads=threads, fresh=fresh)
 
 
-def _recorded(place: tuple[str, str, int, bool], cell: Job, watch: Watch | None, trace: dict[str, Any]) -> Record | str:
-    """In a worker: the cell's record, or why none that the driver would find can be made here."""
+def _lacking(wanted: Mapping[str, float]) -> str | None:
+    """What no machine offers as much of as the task wants; None where there is enough of all."""
+    import ray
+
+    offers = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    for name, (option, what, unit, word) in _RESOURCES.items():
+        most = max((offer.get(name, 0.0) for offer in offers), default=0.0)
+        if wanted[option] > most:
+            asked = f"a cell asks for {wanted[option] / unit:.3g} {what}"
+            return f"{asked}, no machine offers Ray more than {most / unit:.3g}; ask for less with {word}"
+    return None
+
+
+def _recorded(
+    folder: str, place: tuple[str, str, int, bool], cell: Job, watch: Watch | None, trace: dict[str, Any]
+) -> Record | str:
+    """In a worker: the cell's record, or why none that the driver would find can be made here.
+
+    `folder`: the driver's own, which its relative paths start from.
+    """
+    with suppress(OSError):  # not there: a relative path is not there either, and says so itself
+        os.chdir(folder)
     desk = _desk(*place)
     own = desk.trace(cell)
     if odd := [name for name, value in trace.items() if own[name] != value]:
@@ -157,8 +197,11 @@ def _recorded(place: tuple[str, str, int, bool], cell: Job, watch: Watch | None,
 
 def _estimated(cell: Job) -> int:
     """Bytes of host memory, from the model's parameters where the cell can say them."""
-    source = getattr(cell.subject, "source", None)
-    if source is None:
-        return _PROCESS_BYTES
-    parameters = sum(parameter.numel() for parameter in source().outline().parameters())
-    return _PROCESS_BYTES + _PARAMETER_BYTES * parameters
+    return _PROCESS_BYTES + _PARAMETER_BYTES * _parameters(cell.subject)
+
+
+@cache
+def _parameters(subject: Source) -> int:
+    """Of the model, as far as it says what it is."""
+    source = getattr(subject, "source", None)
+    return 0 if source is None else sum(parameter.numel() for parameter in source().outline().parameters())

@@ -37,10 +37,9 @@ class Plan:
         return cls(entries=tuple(entries))
 
     def check(self) -> None:
-        """BadRequest where a model cannot be read, before anything long is run."""
+        """BadRequest where a model cannot be read, or lacks what is asked of it, before anything long is run."""
         for study in {id(entry.study): entry.study for entry in self.entries}.values():
-            if not study.random_weights:
-                study.source.build()
+            study.check_weights()
 
     def named(self, entry: Entry) -> str:
         """What comes before a cell's own name: the model and the kept entries, where there are several."""
@@ -50,22 +49,27 @@ class Plan:
         return ", ".join(told) + ": " if told else ""
 
     def cells(self, desk: Desk) -> dict[str, tuple[str, Cell]]:
-        """Key -> name and cell: every trial, and the reported runs of entries whose trials are all there."""
+        """Key -> name and cell: every trial, and the reported runs at the best of those there are; none of a search."""
         found: dict[str, tuple[str, Cell]] = {}
         for entry in self.entries:
             trials = entry.trials()
-            tried = [(cell, known) for cell in trials if (known := desk.known(cell)) is not None]
-            settled = len(tried) == len(trials) and entry.study.tune is None
-            for cell in (*trials, *(entry.runs(tried) if settled else ())):
+            # Also where all is to be done afresh: which rate was best is what the listing went by.
+            kept = {cell: desk.store.find(cell.kind, desk.key(cell)) for cell in trials}
+            tried = [(cell, record) for cell, record in kept.items() if record is not None]
+            for cell in (*trials, *(entry.runs(tried) if entry.study.tune is None else ())):
                 found[desk.key(cell)] = (self.named(entry) + cell.name, cell)
         return found
 
-    def only(self, desk: Desk, keys: Sequence[str], done: Callable[[Cell], None]) -> dict[str, tuple[str, Record]]:
-        """Run the cells whose keys begin with one of `keys`; key -> name and record. BadRequest where none does."""
+    def chosen(self, desk: Desk, keys: Sequence[str]) -> dict[str, tuple[str, Cell]]:
+        """Key -> name and cell of those whose keys begin with one of `keys`; BadRequest where none does."""
         cells = self.cells(desk)
         for start in keys:
             if not any(key.startswith(start) for key in cells):
                 raise BadRequest(f"--only {start}: no cell of this grid has such a key; list them with --dry-run")
-        chosen = {key: told for key, told in cells.items() if key.startswith(tuple(keys))}
+        return {key: told for key, told in cells.items() if key.startswith(tuple(keys))}
+
+    def only(self, desk: Desk, keys: Sequence[str], done: Callable[[Cell], None]) -> dict[str, tuple[str, Record]]:
+        """Run these cells alone; key -> name and record."""
+        chosen = self.chosen(desk, keys)
         records = desk.do([cell for _, cell in chosen.values()], done)
         return {key: (name, records[cell]) for key, (name, cell) in chosen.items()}

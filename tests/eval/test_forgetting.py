@@ -19,6 +19,7 @@ from eval.cell import Cell
 from eval.finetune import calibrate_cell, finetune
 from eval.forgetting import MaskedText, OtherText, masked_language_model
 from eval.glue import main
+from eval.grid.__main__ import main as grid
 from sparsegrad.methods import METHODS
 
 TEXTS = ["the small row of trees stands here", "we wait for rain", "a large row", "rain", ""]
@@ -151,6 +152,20 @@ def test_without_a_pretrained_head_it_is_refused(pretrained: Path, tiny_encoder:
     random = resolve_model(str(tiny_encoder), random_weights=True, labels=2, dropout=0.0, seed=0)
     with pytest.raises(BadRequest, match="nothing to forget"):
         masked_language_model(random)
+
+
+@pytest.mark.parametrize("text", ["One line alone.\n", "\u2603\n\u2604\n"])
+def test_too_little_text_is_told_before_anything_is_run(
+    pretrained: Path, tiny_glue: Path, tmp_path: Path, text: str
+) -> None:
+    """One text, or none with a word that the model knows: no interval could be told of them."""
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    words = ["--model", pretrained, "--data-dir", tiny_glue, "--task", "sst2", "--methods", "full", "--max-length", 16]
+    argv = [*words, "--out", tmp_path / "out", "--forgetting", "--forgetting-text", tmp_path / "text.txt"]
+    for command in (main, grid):
+        with pytest.raises(BadRequest, match=r"[01] texts with a word .* 2 or more are needed"):
+            command([str(word) for word in argv])
+    assert not (tmp_path / "out" / "glue").exists()
 
 
 def test_the_command_tells_it(

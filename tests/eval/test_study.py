@@ -34,6 +34,36 @@ def test_what_is_given_goes_before_the_tables():
     assert asked.protocol_of("wnli", "full").epochs == 2 and asked.protocol_of("wnli", "full").patience == 6
 
 
+def test_a_search_under_the_papers_protocol_is_for_any_model(tiny_encoder):
+    """Its rates and batches are searched, as the paper's were: none need be published."""
+    words = (
+        "--model",
+        str(tiny_encoder),
+        "--random-weights",
+        "--task",
+        "wnli",
+        "--protocol",
+        "paper",
+        "--max-length",
+        "16",
+    )
+    words = (*words, "--max-length", "16")
+    asked = study(*words, "--tune", "8")
+    made = asked.cell("wnli", "full", seed=0, lr=1e-4)
+    assert (made.protocol.epochs, made.protocol.patience, made.protocol.padding) == (20, 6, "max")
+    assert asked.trials("wnli", "full") == [] and len(asked.runs("wnli", "full", None)) == 3
+    with pytest.raises(BadRequest, match="--accumulate 16 does not divide the batch of 8, which --tune may try"):
+        study(*words, "--tune", "8", "--accumulate", "16")
+
+
+def test_a_batch_is_cut_into_parts_of_its_own_not_of_the_protocols():
+    words = ("--model", "minilm-l6", "--random-weights", "--task", "rte", "--batch-size", "48")
+    made = study(*words, "--accumulate", "3").cell("rte", "full", seed=0, lr=1e-4)
+    assert (made.protocol.batch_size, made.protocol.accumulate) == (48, 3)
+    with pytest.raises(BadRequest, match="--accumulate 32 does not divide the batch of 48"):
+        study(*words, "--accumulate", "32")
+
+
 def test_every_method_has_the_same_trials():
     asked = study("--model", "minilm-l6", "--random-weights", "--task", "rte", "--lr", "1e-3", "1e-5", "1e-4")
     trials = {method: asked.trials("rte", method) for method in asked.methods}

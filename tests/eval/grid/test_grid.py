@@ -76,6 +76,34 @@ def test_trials_choose_rates_as_in_glue(words: Words, capsys: pytest.CaptureFixt
     assert all(": done" in line for line in lines[:2])
 
 
+def test_where_a_trial_failed_too_the_line_that_is_printed_runs_just_those_again(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two rates one is too high; and of the runs at the other, one is lost. Dry, the line lists the same cells."""
+    argv = words("--lr", 1e-2, 1e20, steps=20)
+    assert main(argv) == 1
+    done = {record.key: record for record in Store(tmp_path / "out").read_all("glue")[0]}
+    lost = next(key for key, record in done.items() if record.config["scored_on"] == "reported" and record.seed == 1)
+    (trial,) = [key for key, record in done.items() if record.status is Status.ERROR]
+    (tmp_path / "out" / "glue" / f"{lost}-1.json").unlink()
+    capsys.readouterr()
+    only = [*argv, "--only", trial, lost]
+    code, rows, _ = told(capsys, [*only, "--dry-run"])
+    assert code == 0 and {row["key"]: row["state"] for row in rows} == dict.fromkeys((trial, lost), "to be run")
+    code, result, err = told(capsys, only)
+    assert code == 1 and {cell["key"]: cell["status"] for cell in result["cells"]} == {trial: "error", lost: "ok"}
+    assert f"--only {trial}" in err
+
+
+def test_no_key_stands_for_a_cell_of_a_search(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are not known beforehand; what of it failed runs again by the same command."""
+    argv = [word for word in words("--seeds", 1, steps=4) if word not in ("--lr", "0.01", "--batch-size", "8")]
+    code, result, err = told(capsys, [*argv, "--tune", "1", "--kept", "0.05"])
+    assert code == 0 and len(result["cells"]) == 2 and not err
+    with pytest.raises(BadRequest, match="--only: which cells a search has"):
+        main([*argv, "--tune", "1", "--only", result["cells"][0]["key"]])
+
+
 def test_a_dry_run_lists_every_cell_with_its_key_and_writes_nothing(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -115,6 +143,7 @@ def test_under_a_launcher_its_processes_share_each_cell(words: Words, tmp_path: 
         (["--memory-gib", 1], "--memory-gib is for Ray's tasks"),
         (["--retries", 1], "--retries is for Ray's tasks"),
         (["--only", "zz"], "--only zz: no cell of this grid"),
+        (["--only", "zz", "--dry-run"], "--only zz: no cell of this grid"),
         (["--ray", "local", "--device", "cuda:1"], "Ray chooses which GPU"),
         (["--ray", "local", "--cpus", 0], "--cpus 0 is too small"),
         (["--ray", "local", "--gpus", "nan"], "--gpus nan is no amount"),
