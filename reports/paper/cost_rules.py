@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.stats import RatioInterval
 from reports.behind import behind, bracketed, step_times
@@ -16,6 +16,8 @@ from reports.reading.speed import SpeedRun
 
 __all__ = ["COST_RULES", "speed_setting"]
 
+Pair = tuple[str, str, float, float]
+"""Method, over, and the band of their peak ratio."""
 _SD, _REGULAR = "sparsegrad-sd", "sparsegrad-regular"
 # A peak is one reading of an exact counter, with no spread: printed figures are rounded to a hundredth of the ratio,
 # and library versions move as much.
@@ -72,7 +74,7 @@ def speed_setting(run: SpeedRun) -> bool:
     )
 
 
-def _peaks(*pairs: tuple[str, str, float, float]) -> Rule:
+def _peaks(*pairs: Pair) -> Rule:
     """The rule that every pair's ratio (method, over) lies within [low, high]; one that does not is enough to fail."""
 
     def rule(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
@@ -82,19 +84,20 @@ def _peaks(*pairs: tuple[str, str, float, float]) -> Rule:
             held = all(low <= ratio <= high for ratio, (_, _, low, high) in known)
             if held and len(known) < len(pairs):
                 continue
-            told = ", ".join(f"{method} over {over} {ratio:.3f}x" for ratio, (method, over, _, _) in known)
-            yield _of_peaks(group, known[0][0], held, told, {name for pair in pairs for name in pair[:2]})
+            yield _of_peaks(group, known, held)
 
     return rule
 
 
-def _of_peaks(group: PeakGroup, ratio: float, held: bool, told: str, methods: set[str]) -> Finding:
+def _of_peaks(group: PeakGroup, known: Sequence[tuple[float, Pair]], held: bool) -> Finding:
     record = group.record
     instrument = group.instrument
+    told = ", ".join(f"{method} {ratio:.3f}x {over}" for ratio, (method, over, _, _) in known)
+    methods = {name for _, pair in known for name in pair[:2]}
     return Finding(
         verdict=Verdict.REPRODUCED if held else Verdict.NOT_REPRODUCED,
-        text=f"{ratio:.2f}x",
-        sort=ratio,
+        text=", ".join(f"{method} {ratio:.2f}x {over}" for ratio, (method, over, _, _) in known),
+        sort=known[0][0],
         setting=f"{setting_of(record)}; instrument: {instrument}",
         of_claim=instrument.startswith("cuda") and on_cuda(record) and paper_model(record) == "roberta-base",
         why=told if instrument.startswith("cuda") else f"by another instrument than CUDA's allocator, {told}",
@@ -112,7 +115,7 @@ def _zero_rows(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
         padding = "" if run.active_token_share is None else f"; {1 - run.active_token_share:.3f} of all is padding"
         yield Finding(
             verdict=Verdict.REPRODUCED if share > 0.5 else Verdict.NOT_REPRODUCED,
-            text=f"{share:.3f}",
+            text=f"{share:.1%} zero rows",
             sort=share,
             setting=setting_of(run.record),
             of_claim=isinstance(run.record.config.get("task"), str) and run.record.config.get("padding") == "max",
@@ -134,7 +137,7 @@ def _same_outputs(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
         allowed = _ROUNDING.get(dtype, _ROUNDING["fp32"]) * max(abs(full.losses[0]), 1e-3)
         yield Finding(
             verdict=Verdict.REPRODUCED if gap <= allowed else Verdict.NOT_REPRODUCED,
-            text=f"{gap:.1e}",
+            text=f"losses {gap:.1g} apart",
             sort=gap,
             setting=setting_of(run.record),
             of_claim=True,

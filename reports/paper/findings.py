@@ -8,7 +8,7 @@ fails in none; it is within noise where every one leaves it open.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bench.stats import RatioInterval
@@ -62,37 +62,51 @@ def settle(claim: PaperClaim, findings: Iterable[Finding]) -> Claim:
     newest = _newest(findings)
     own = [finding for finding in newest if finding.of_claim]
     others = [finding for finding in newest if not finding.of_claim]
-    verdict = verdict_of(finding.verdict for finding in own)
-    printed = ", ".join(f"{name} {value.told()}" for name, value in claim.printed.items())
+    verdict = verdict_of([finding.verdict for finding in own], claim.everywhere)
     certainty = _certainty(claim)
-    if verdict is not Verdict.NOT_TESTED and certainty is Certainty.UNCERTAIN:
+    if certainty is Certainty.UNCERTAIN:
         verdict = Verdict.NO_VERDICT
-    deciding = [finding for finding in own if finding.verdict is verdict] or own
-    why = [f"{finding.setting}: {finding.why}." for finding in deciding]
-    if not own:
-        why = ["Not measured in the setting that the claim is made of."]
-        said = Counter(finding.verdict.value for finding in others)
-        told = ", ".join(f"{verdict} in {times}" for verdict, times in said.items())
-        why += [f"Elsewhere, which decides nothing: {told}."] if others else []
     return Claim(
         id=claim.id,
         sentence=claim.sentence,
         place=claim.where,
-        published=printed or "a direction, no figure",
+        published="; ".join(f"{name}: {value.told()}" for name, value in claim.printed.items())
+        or "a direction, no figure",
         certainty=certainty,
         tolerance=claim.tolerance,
         measured=tuple(finding.cell() for finding in (*own, *others)),
         verdict=verdict,
-        why=" ".join(why),
-        takes=claim.to_test,
+        why=" ".join(_reasons(claim, verdict, own, others)),
+        takes=None if verdict is Verdict.NO_VERDICT else claim.to_test,
     )
 
 
-def verdict_of(verdicts: Iterable[Verdict]) -> Verdict:
-    """All settings of the claim together: one that fails is enough to fail, then one that holds to hold."""
-    said = set(verdicts)
+def _reasons(claim: PaperClaim, verdict: Verdict, own: Sequence[Finding], others: Sequence[Finding]) -> Iterator[str]:
+    """How the verdict follows, sentence by sentence."""
+    if verdict is Verdict.NO_VERDICT:
+        yield "The printed value cannot be read with certainty."
+    elif own and verdict is Verdict.NOT_TESTED:
+        yield f"Not everywhere: it must hold in each of {claim.everywhere} settings; {len(own)} were tried."
+    elif not own:
+        yield "Not measured in the setting that the claim is made of."
+        said = Counter(finding.verdict.value for finding in others)
+        if said:
+            told = ", ".join(f"{verdict} in {times}" for verdict, times in said.items())
+            yield f"Elsewhere, which decides nothing: {told}."
+    deciding = [finding for finding in own if finding.verdict is verdict] or own
+    for finding in deciding:
+        yield f"{finding.setting}: {finding.why}."
+
+
+def verdict_of(verdicts: Sequence[Verdict], everywhere: int = 1) -> Verdict:
+    """All settings of the claim together: one that fails is enough to fail, then one that holds to hold.
+
+    ``everywhere``: of a claim on so many settings each must have been tried, and one left open leaves it open.
+    """
+    if everywhere > 1 and Verdict.NOT_REPRODUCED not in verdicts:
+        return in_all(verdicts) if len(verdicts) >= everywhere else Verdict.NOT_TESTED
     for verdict in (Verdict.NOT_REPRODUCED, Verdict.REPRODUCED, Verdict.WITHIN_NOISE):
-        if verdict in said:
+        if verdict in verdicts:
             return verdict
     return Verdict.NOT_TESTED
 

@@ -25,8 +25,11 @@ Judged = tuple[Verdict, str, float, list[Samples]]
 """One role: verdict, in words, the figure, the blocks behind it."""
 
 
-def _in_every_role(judge: Callable[[GradientRun, str], Judged | None]) -> Rule:
-    """The rule that what holds must hold in every role; a run that lacks a role's figures is passed over."""
+def _in_every_role(judge: Callable[[GradientRun, str], Judged | None], form: str) -> Rule:
+    """The rule that what holds must hold in every role; a run that lacks a role's figures is passed over.
+
+    ``form``: of the figure of the role that is worst off.
+    """
 
     def rule(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
         for run in shelf.gradients:
@@ -37,7 +40,7 @@ def _in_every_role(judge: Callable[[GradientRun, str], Judged | None]) -> Rule:
             least = min(known, key=lambda one: one[2])
             yield Finding(
                 verdict=in_all([one[0] for one in known]),
-                text=f"{least[2]:.2f}",
+                text=form.format(least[2]),
                 sort=least[2],
                 setting=setting_of(run.record),
                 # Of any encoder that learns a GLUE task from its pretrained weights: the claim names no model.
@@ -125,8 +128,8 @@ def _samples(name: str, values: tuple[float, ...]) -> list[Samples]:
 
 
 GRADIENT_RULES: dict[str, Rule] = {
-    "C1": _in_every_role(_few_significant),
-    "C2": _in_every_role(_sparser),
-    "C4": _in_every_role(_shared_suffices),
-    "C14": _in_every_role(_flatter),
+    "C1": _in_every_role(_few_significant, "1% hold {:.2f}"),
+    "C2": _in_every_role(_sparser, "{:+.2f} of the squared norm"),
+    "C4": _in_every_role(_shared_suffices, "{:.2f} of what own bases hold"),
+    "C14": _in_every_role(_flatter, "{:.2f}x as flat"),
 }

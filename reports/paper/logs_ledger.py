@@ -7,15 +7,13 @@ from collections.abc import Iterator
 from bench.stats import ratio_interval
 from reports.behind import bracketed
 from reports.document import Cell, CellStatus, Certainty, Claim, Detail, Ledger, Samples, Verdict
-from reports.paper.authors import LOG_METHODS, LoggedDifference, Logs, student_prediction
-from reports.paper.printed import Printed
+from reports.paper.authors import LOG_METHODS, LoggedDifference, Logs
 from reports.paper.published import AVERAGES, MODELS
+from reports.paper.table_rows import held_by_seeds
 
 __all__ = ["ledger_of_logs"]
 
 _TITLE = "The paper against its authors' logs, pair by pair"
-_ROUNDING = 0.05
-_PAPER_SEEDS = 3
 # (claim, sentence, method, over, model, printed saving's span as peak ratio)
 _PEAKS = (
     ("C9", "LoRA saves 30% of full fine-tuning's peak memory.", "LoRA", "Regular FT", 0.68, 0.72),
@@ -115,7 +113,7 @@ def _averages(logs: Logs) -> Iterator[Claim]:
         if method not in LOG_METHODS or (average := logs.average(model, LOG_METHODS[method])) is None:
             continue
         by_seed = logs.by_seed(model, LOG_METHODS[method])
-        low, high = student_prediction(by_seed, _PAPER_SEEDS)
+        verdict, low, high = held_by_seeds(printed, by_seed)
         cell = Cell(
             text=f"{average:.1f}",
             sort=average,
@@ -129,18 +127,12 @@ def _averages(logs: Logs) -> Iterator[Claim]:
             place="tables 4 and 5 against the logs",
             published=printed.told(),
             certainty=printed.certainty,
-            tolerance="a reading, rounded, where 95% of means of three seeds fall by the logs",
+            tolerance="a reading where 95% of means of three seeds fall by the logs; open where that is more than a "
+            "point either way",
             measured=(cell,),
-            verdict=_held(printed, low, high),
+            verdict=verdict,
             why=(
                 f"The logs' mean is {average:.2f} over {len(by_seed)} seeds; means of three seeds fall within "
                 f"[{low:.2f}, {high:.2f}]."
             ),
         )
-
-
-def _held(printed: Printed, low: float, high: float) -> Verdict:
-    if not printed.values:
-        return Verdict.NO_VERDICT
-    inside = any(low - _ROUNDING <= value <= high + _ROUNDING for value in printed.values)
-    return Verdict.REPRODUCED if inside else Verdict.NOT_REPRODUCED

@@ -11,17 +11,17 @@ from typing import Any
 from scipy.special import stdtr, stdtrit
 
 from bench.paired import holm
-from eval.tasks import TASKS
+from eval.tasks import TASKS as GLUE
 from reports.behind import behind
 from reports.document import Samples, Verdict
 from reports.paper.claims import PaperClaim
 from reports.paper.findings import Finding, Rule
-from reports.paper.published import METHODS, MODELS
+from reports.paper.published import METHODS, MODELS, TASKS
 from reports.reading.quality import Comparison
 from reports.reading.settings import model_called, paper_model
 from reports.reading.shelf import Shelf
 
-__all__ = ["QUALITY_RULES", "Difference", "differences"]
+__all__ = ["QUALITY_RULES", "Difference", "differences", "mean_finding"]
 
 _SIGNIFICANT = 0.05
 
@@ -100,12 +100,13 @@ def _better(method: str, over: str, models: tuple[str, ...]) -> Rule:
             protocol = one.comparison.record.config["protocol"].get("name")
             by_setting[model_called(one.comparison.record), str(protocol)].append(one)
         for (model, protocol), own in by_setting.items():
-            yield _mean_finding(model, protocol, own, models)
+            yield mean_finding(model, protocol, own, models)
 
     return rule
 
 
-def _mean_finding(model: str, protocol: str, own: list[Difference], models: tuple[str, ...]) -> Finding:
+def mean_finding(model: str, protocol: str, own: list[Difference], models: tuple[str, ...]) -> Finding:
+    """The mean over tasks as a finding; of the claim on one of ``models`` by the paper's protocol, all eight tasks."""
     newest = {one.comparison.task: one for one in reversed(own)}  # newest first: the newest of a task is set last
     told = [newest[task] for task in sorted(newest)]
     mean, low, high = _over_tasks(told)
@@ -116,7 +117,7 @@ def _mean_finding(model: str, protocol: str, own: list[Difference], models: tupl
         sort=100 * mean,
         interval=_points(low, high),
         setting=f"{model}, {protocol} protocol, {', '.join(sorted(newest))}",
-        of_claim=told[0].model in models and protocol == "paper",
+        of_claim=told[0].model in models and protocol == "paper" and set(newest) == set(TASKS),
         why=(
             f"{told[0].method} minus {told[0].over}, mean over {len(told)} tasks {100 * mean:+.1f} {_points(low, high)}"
         ),
@@ -156,7 +157,7 @@ def _detail(told: list[Difference]) -> Any:
     sources = [run.source for one in told for name in (one.method, one.over) for run in one.comparison.runs[name]]
     samples = [
         Samples(
-            name=f"{TASKS[one.comparison.task].name}: {one.method} minus {one.over}, by seed",
+            name=f"{GLUE[one.comparison.task].name}: {one.method} minus {one.over}, by seed",
             unit="points",
             values=tuple(100 * value for value in one.by_seed),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +10,7 @@ from bench.presets import PRESETS
 from bench.record import Record
 from reports.reading.places import describe_machine
 
-__all__ = ["model_called", "on_cuda", "paper_model", "setting_of"]
+__all__ = ["model_called", "on_cuda", "paper_model", "setting_of", "workload_of"]
 
 _KNOWN = MappingProxyType(
     {
@@ -18,6 +18,9 @@ _KNOWN = MappingProxyType(
         **{preset.hub_id.rsplit("/", 1)[-1].lower(): name for name, preset in PRESETS.items()},
     }
 )
+_KEPT = 0.01
+"""Share of the entries where a command is not told otherwise."""
+_LARGEST = 1e15
 
 
 def paper_model(record: Record) -> str | None:
@@ -42,6 +45,12 @@ def on_cuda(record: Record) -> bool:
 
 def setting_of(record: Record) -> str:
     """``AMD EPYC, 2 threads; roberta-base (random weights), cola, 16 x 128, padding max, fp32``."""
+    return f"{describe_machine(record)}; {workload_of(record)}"
+
+
+def workload_of(record: Record) -> str:
+    """The same without the machine. What most runs have alike is told where it is otherwise, so that two settings never
+    share a name: everything trains, dropout, another share kept."""
     asked = record.config
     told = [f"{model_called(record)} ({'random weights' if asked.get('random_weights') is True else 'pretrained'})"]
     told.append(_text(asked))
@@ -49,13 +58,39 @@ def setting_of(record: Record) -> str:
     where = protocol if isinstance(protocol, dict) else asked
     told.append(f"{where.get('batch_size')} x {where.get('max_length')}")
     told += [f"padding {where['padding']}"] if where.get("padding") else []
-    told.append(str(asked.get("dtype")))
-    return f"{describe_machine(record)}; {', '.join(told)}"
+    return ", ".join([*told, str(asked.get("dtype")), *_otherwise(asked, where)])
+
+
+def _otherwise(asked: Mapping[str, Any], where: Mapping[str, Any]) -> Iterator[str]:
+    """What this run was asked for and most are not."""
+    if asked.get("trainable") == "all":
+        yield "everything trains"
+    if _is_number(where.get("dropout")) and where["dropout"] > 0:
+        yield f"dropout {where['dropout']:g}"
+    if _is_number(asked.get("kept")) and asked["kept"] != _KEPT:
+        yield f"kept {asked['kept']:,}"
+    core = asked.get("core")
+    if isinstance(core, list) and core and all(map(_is_number, core)):
+        yield f"core {' x '.join(f'{size:g}' for size in core)}"
+    if asked.get("fixed_basis") == "shared":
+        yield "fixed support in shared bases"
+    if _is_number(asked.get("lora_rank")):
+        yield f"LoRA rank {asked['lora_rank']:g}"
+    if _is_number(asked.get("limit")):
+        yield f"{asked['limit']:,} examples"
+
+
+def _is_number(value: object) -> bool:
+    """Of a size that can be written."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def _text(asked: Mapping[str, Any]) -> str:
-    """A GLUE task, conversations, or text made up."""
+    """A GLUE task, conversations, or text made up and how long its sentences are."""
     named = asked.get("data") if asked.get("task") is None else asked["task"]
     if isinstance(named, str):
         return named.rstrip("/").rsplit("/", 1)[-1]
-    return "synthetic text" if named is None else "unknown text"
+    if named is not None:
+        return "unknown text"
+    lengths = asked.get("lengths")
+    return f"synthetic lengths {lengths}" if isinstance(lengths, str) else "synthetic text"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, stdev
 
-from eval.tasks import TASKS as GLUE
+from reports.behind import behind
 from reports.document import Cell, Detail, Samples, Table
 from reports.paper.authors import LOG_METHODS, Logs
+from reports.paper.averages import average_of, newest, points, sources_of
 from reports.paper.published import AVERAGES, METHODS, MODELS, ROBERTA_LARGE, TASKS
-from reports.reading.quality import Comparison
-from reports.reading.settings import paper_model
+from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
 from reports.tables.cells import absent, amount, label, number_column, printed_cell, text_column
 
@@ -39,35 +39,16 @@ def average_table(shelf: Shelf, logs: Logs | None) -> Table:
 
 
 def _logged_average(logs: Logs | None, model: str, method: str) -> Cell:
-    if logs is None or method not in LOG_METHODS:
+    if logs is None or method not in LOG_METHODS or logs.average(model, LOG_METHODS[method]) is None:
         return absent()
-    average, seeds = logs.average(model, LOG_METHODS[method]), logs.by_seed(model, LOG_METHODS[method])
-    spread = f"± {stdev(seeds):.1f}" if len(seeds) > 1 else None
-    detail = Detail(runs=(), samples=(Samples(name=f"{method}, {model}: by seed", unit="points", values=seeds),))
-    return amount(average, ".1f", interval=spread, detail=detail)
-
-
-def _scores(one: Comparison, method: str) -> list[float]:
-    """Points by seed, mnli's splits averaged; empty where no way of computing the method was run."""
-    name = next((name for name in METHODS[method] if name in one.runs), None)
-    splits = GLUE[one.task].splits[1:]
-    return [
-        100 * fmean(run.record.result["splits"][split]["headline"] for split in splits)
-        for run in (one.runs[name] if name is not None else [])
-        if run.record.result
-    ]
-
-
-def _newest(shelf: Shelf, model: str, task: str) -> Comparison | None:
-    return next((one for one in shelf.quality if paper_model(one.record) == model and one.task == task), None)
+    return _by_seed_cell(logs.by_seed(model, LOG_METHODS[method]), f"{method}, {model}")
 
 
 def _measured_average(shelf: Shelf, model: str, method: str) -> Cell:
-    found = [_newest(shelf, model, task) for task in TASKS]
-    scores = [_scores(one, method) for one in found if one is not None]
-    if len(scores) < len(TASKS) or not all(scores):
+    found = average_of(shelf, model, method)
+    if found is None:
         return absent("not all eight tasks were run")
-    return amount(fmean(map(fmean, scores)), ".1f")
+    return _by_seed_cell(found.by_seed, f"{method}, {model}", found.sources)
 
 
 def task_table(model: str, shelf: Shelf, logs: Logs | None) -> Table:
@@ -83,8 +64,7 @@ def task_table(model: str, shelf: Shelf, logs: Logs | None) -> Table:
                 elif what == "logs":
                     cells.append(_logged(logs, model, task, method))
                 else:
-                    one = _newest(shelf, model, task)
-                    cells.append(_by_seed_cell([] if one is None else _scores(one, method), f"{method}, {task}"))
+                    cells.append(_measured(shelf, model, task, method))
             rows.append(tuple(cells))
     number = {"bert-base": "9", "roberta-base": "10", "roberta-large": "5"}[model]
     return Table(
@@ -99,12 +79,21 @@ def task_table(model: str, shelf: Shelf, logs: Logs | None) -> Table:
 def _logged(logs: Logs | None, model: str, task: str, method: str) -> Cell:
     if logs is None or method not in LOG_METHODS:
         return absent()
-    return _by_seed_cell(list(logs.scores.get((model, task, LOG_METHODS[method]), {}).values()), f"{method}, {task}")
+    scores = logs.scores.get((model, task, LOG_METHODS[method]), {})
+    return _by_seed_cell(tuple(scores.values()), f"{method}, {task}")
 
 
-def _by_seed_cell(values: Sequence[float], name: str) -> Cell:
+def _measured(shelf: Shelf, model: str, task: str, method: str) -> Cell:
+    if (one := newest(shelf, model, task)) is None:
+        return absent()
+    return _by_seed_cell(tuple(points(one, method).values()), f"{method}, {task}", sources_of(one, method))
+
+
+def _by_seed_cell(values: Sequence[float], name: str, sources: Sequence[Source] = ()) -> Cell:
+    """``sources``: none for the authors' logs, which are no records."""
     if not values:
         return absent()
     spread = f"± {stdev(values):.1f}" if len(values) > 1 else None
-    detail = Detail(runs=(), samples=(Samples(name=f"{name}: by seed", unit="points", values=tuple(values)),))
+    samples = (Samples(name=f"{name}: by seed", unit="points", values=tuple(values)),)
+    detail = behind(sources, samples) if sources else Detail(runs=(), samples=samples)
     return amount(fmean(values), ".1f", interval=spread, detail=detail)

@@ -15,8 +15,11 @@ from reports.paper.findings import Finding, in_all, in_band, settle, told_side
 from reports.paper.itself import ledger_of_itself
 from reports.paper.ledger import RULES, paper_ledger
 from reports.paper.printed import certain, disagree, uncertain
+from reports.paper.published import TASKS
+from reports.paper.quality_rules import Difference, mean_finding
+from reports.reading.quality import Comparison, read_quality
 from reports.reading.shelf import Shelf, read_shelf
-from tests.reports.small_records import GPU, gradients, peak, quality, record, speed
+from tests.reports.small_records import GPU, gradients, peak, quality, record, source, speed
 
 FULL = [100.0, 102.0, 101.0, 99.0]
 
@@ -150,25 +153,57 @@ def planted(folder: Path, rates: dict[str, float], *, model: str) -> None:
             Store(folder).write(made)
 
 
-@pytest.mark.parametrize(("sparse", "verdict"), [(0.95, "reproduced"), (0.65, "not reproduced"), (0.8, "within noise")])
-def test_a_planted_difference_on_bert_settles_who_leads(tmp_path: Path, sparse: float, verdict: str) -> None:
-    planted(tmp_path, {"full": 0.8, "sparsegrad-planned": sparse}, model="bert-base")
-    assert claims_of(tmp_path)["C12"].verdict.value == verdict
-    other = tmp_path / "other"
-    planted(other, {"full": 0.8, "sparsegrad-planned": sparse}, model="some-mini")
-    assert claims_of(other)["C12"].verdict is Verdict.NOT_TESTED
+def test_one_task_of_eight_is_shown_and_settles_nothing(tmp_path: Path) -> None:
+    planted(tmp_path, {"full": 0.8, "sparsegrad-planned": 0.95}, model="bert-base")
+    told = claims_of(tmp_path)["C12"]
+    assert told.verdict is Verdict.NOT_TESTED
+    assert [cell.status for cell in told.measured] == [CellStatus.INCOMPARABLE]
+    assert "reproduced in 1" in told.why
+
+
+def differing(task: str, mean: float) -> Difference:
+    """A difference on one task of BERT, as sure as a hundredth."""
+    labels = [0, 1] * 4
+    runs = {name: [read_quality(source(quality(name, 0, labels, labels)))]
+            for name in ("full", "sparsegrad-planned")}  # fmt: skip
+    return Difference(comparison=Comparison(task=task, runs=runs, left_out=()), model="bert-base", over="full",
+                      method="sparsegrad-planned", mean=mean, error=0.01, freedom=10.0, by_seed=(mean,))  # fmt: skip
+
+
+@pytest.mark.parametrize(("mean", "verdict"), [(0.05, "reproduced"), (-0.05, "not reproduced"), (0.0, "within noise")])
+def test_all_eight_tasks_on_bert_settle_who_leads(mean: float, verdict: str) -> None:
+    found = mean_finding("bert-base", "paper", [differing(task, mean) for task in TASKS], ("bert-base",))
+    assert settle(CLAIMS["C12"], [found]).verdict.value == verdict
+    for other in (
+        mean_finding("bert-base", "quick", [differing(task, mean) for task in TASKS], ("bert-base",)),
+        mean_finding("bert-base", "paper", [differing(task, mean) for task in TASKS[:7]], ("bert-base",)),
+        mean_finding("bert-base", "paper", [differing(task, mean) for task in TASKS], ("roberta-base",)),
+    ):
+        assert settle(CLAIMS["C12"], [other]).verdict is Verdict.NOT_TESTED
+
+
+def found(verdict: Verdict, setting: str, ended: str = "1") -> Finding:
+    return Finding(verdict=verdict, text="1", setting=setting, of_claim=True, why="so", ended=ended)
 
 
 def test_a_claim_fails_where_it_fails_once_and_the_newer_run_of_a_setting_counts() -> None:
-    def found(verdict: Verdict, setting: str, ended: str) -> Finding:
-        return Finding(verdict=verdict, text="1", setting=setting, of_claim=True, why="so", ended=ended)
-
     yes, no = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED
     claim = CLAIMS["C8"]
     assert settle(claim, [found(yes, "a", "1"), found(no, "b", "2")]).verdict is no
     assert settle(claim, [found(no, "a", "1"), found(yes, "a", "2")]).verdict is yes
     assert settle(claim, [found(Verdict.WITHIN_NOISE, "a", "1"), found(yes, "b", "2")]).verdict is yes
     assert settle(claim, []).verdict is Verdict.NOT_TESTED
+
+
+def test_a_claim_on_all_models_must_hold_on_each() -> None:
+    yes, no, open_ = Verdict.REPRODUCED, Verdict.NOT_REPRODUCED, Verdict.WITHIN_NOISE
+    claim = CLAIMS["C11"]
+    assert settle(claim, [found(yes, "a"), found(yes, "b")]).verdict is Verdict.NOT_TESTED
+    assert "each of 3 settings; 2 were tried" in settle(claim, [found(yes, "a"), found(yes, "b")]).why
+    assert settle(claim, [found(yes, "a"), found(yes, "b"), found(yes, "c")]).verdict is yes
+    assert settle(claim, [found(yes, "a"), found(yes, "b"), found(open_, "c")]).verdict is open_
+    assert settle(claim, [found(yes, "a"), found(no, "b")]).verdict is no  # one that fails is enough
+    assert CLAIMS["C13"].everywhere == 23  # three models, eight tasks, one pair left out
 
 
 def test_an_uncertain_reading_carries_no_value() -> None:
