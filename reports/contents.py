@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from bench.environment import code_fingerprint
-from reports.document import Block, Document, Prose, Section, Table
+from reports.document import Block, Document, Ledger, Prose, Section, Table, Verdict
+from reports.dots import capacity_figure, judged_figure
 from reports.drawings import memory_figure, pareto_figures, quality_figure, speed_figure
 from reports.glance import at_a_glance
 from reports.gradient_curves import core_blocks, energy_blocks, stability_blocks, zero_blocks
@@ -15,6 +16,7 @@ from reports.paper.authors import Logs
 from reports.paper.itself import ledger_of_itself
 from reports.paper.ledger import paper_ledger
 from reports.paper.logs_ledger import ledger_of_logs
+from reports.paper.tables_ledger import ledger_of_tables
 from reports.provenance import run_of
 from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
@@ -88,13 +90,15 @@ def _once(sources: Sequence[Source]) -> list[Source]:
 
 
 def _ledger(shelf: Shelf, logs: Logs | None) -> Section:
+    claims = paper_ledger(shelf)
     told = (
         "Only the setting that a claim is made of can give it a verdict. A figure of another machine, model or "
         "instrument is shown beside it, marked x. New records change the verdicts; nobody writes them."
     )
     blocks: list[Block] = [
+        Prose(text=_in_short(claims)),
+        claims,
         Prose(text=told),
-        paper_ledger(shelf),
         Prose(text="What the paper's text states, beside what its own tables, or a count, come to."),
         ledger_of_itself(),
     ]
@@ -102,6 +106,24 @@ def _ledger(shelf: Shelf, logs: Logs | None) -> Section:
         blocks.append(Prose(text="What the paper prints, beside the logs that its authors published."))
         blocks.append(ledger_of_logs(logs))
     return Section(id="ledger", title="The paper's claims", blocks=tuple(blocks))
+
+
+def _in_short(ledger: Ledger) -> str:
+    """What was claimed, and where the measurements agree, in two sentences."""
+    counts = Counter(claim.verdict for claim in ledger.claims)
+    untested = [claim for claim in ledger.claims if claim.verdict is Verdict.NOT_TESTED]
+    elsewhere = sum(bool(claim.measured) for claim in untested)
+    told = (
+        f"The paper makes {len(ledger.claims)} claims. In the setting that they are made of, "
+        f"{counts[Verdict.REPRODUCED]} are reproduced, {counts[Verdict.NOT_REPRODUCED]} are not, and "
+        f"{counts[Verdict.WITHIN_NOISE]} cannot be told from noise."
+    )
+    if untested:
+        told += (
+            f" {len(untested)} were not tested there; {elsewhere} of these were measured in another setting, which is "
+            "shown and decides nothing."
+        )
+    return told
 
 
 def _glance(shelf: Shelf) -> Section | None:
@@ -116,7 +138,8 @@ def _speed(shelf: Shelf) -> Section | None:
         if (drawn := speed_figure(run, f"speed-figure-{number}")) is not None:
             blocks.append(drawn)
     for number, run in enumerate(shelf.sparsity, 1):
-        blocks += [speed_table(run, f"sparsity-{number}"), *sparsity_blocks(run, f"sparsity-figure-{number}")]
+        blocks.append(speed_table(run, f"sparsity-{number}", what="Speed over kept entries"))
+        blocks += sparsity_blocks(run, f"sparsity-figure-{number}")
     for number, grid in enumerate(shelf.crossover, 1):
         blocks += [crossover_table(grid, f"crossover-{number}"), benefit_table(grid, f"crossover-benefit-{number}")]
         blocks += crossover_maps(grid, f"crossover-figure-{number}")
@@ -130,7 +153,8 @@ def _memory(shelf: Shelf) -> Section | None:
         if (drawn := memory_figure(group, f"memory-figure-{number}")) is not None:
             blocks.append(drawn)
         blocks += category_blocks(group, f"category-figure-{number}")
-    blocks += [capacity_table(group, f"capacity-{number}") for number, group in enumerate(shelf.capacities, 1)]
+    for number, fits in enumerate(shelf.capacities, 1):
+        blocks += [capacity_table(fits, f"capacity-{number}"), *capacity_figure(fits, f"capacity-figure-{number}")]
     if shelf.calibrations:
         blocks.append(calibration_table(shelf.calibrations, "calibrations"))
     if shelf.preliminary:
@@ -167,7 +191,9 @@ def _quality(shelf: Shelf) -> Section | None:
 
 
 def _judged(shelf: Shelf) -> Section | None:
-    blocks = [judged_table(run, f"judged-{number}") for number, run in enumerate(shelf.judged, 1)]
+    blocks: list[Block] = []
+    for number, run in enumerate(shelf.judged, 1):
+        blocks += [judged_table(run, f"judged-{number}"), *judged_figure(run, f"judged-figure-{number}")]
     blocks += [judge_check_table(one, f"judge-check-{number}") for number, one in enumerate(shelf.judge_checks, 1)]
     return Section(id="judged", title="Judged answers", blocks=tuple(blocks)) if blocks else None
 
@@ -177,7 +203,8 @@ def _paper(shelf: Shelf, logs: Logs | None) -> Section:
     tables += [cost_by_task(shelf)]
     tables += [task_table(model, shelf, logs) for model in ("roberta-large", "bert-base", "roberta-base")]
     tables += [sparsity_table(), settings_table()]
-    return Section(id="paper", title="The paper's tables", blocks=tuple(tables))
+    told = "What each table prints beside what was counted or measured; what the scans garble carries no verdict."
+    return Section(id="paper", title="The paper's tables", blocks=(Prose(text=told), ledger_of_tables(shelf), *tables))
 
 
 def _others(shelf: Shelf) -> Section | None:

@@ -116,6 +116,11 @@ class Column:
     note: str | None = None
     """What is in it, and which direction is better."""
 
+    @property
+    def heading(self) -> str:
+        """Name and unit."""
+        return self.name if self.unit is None else f"{self.name}, {self.unit}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
@@ -126,12 +131,19 @@ class Table:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     notes: tuple[str, ...] = ()
+    folded: bool = False
+    """Of use to few: its title is there, the rest one click away."""
 
     def __post_init__(self) -> None:
         _check_id(self.id)
         for number, row in enumerate(self.rows):
             if len(row) != len(self.columns):
                 raise ValueError(f"table {self.id}: row {number} has {len(row)} cells, not {len(self.columns)}")
+
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, and what is in the columns: a reader on paper or a phone sees no other word of it."""
+        told = "; ".join(f"{column.heading}: {column.note}" for column in self.columns if column.note)
+        return (*self.notes, f"Columns. {told}.") if told else self.notes
 
 
 @dataclass(frozen=True, kw_only=True)

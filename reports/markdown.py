@@ -5,7 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from eval.mtbench.hostile import visible
-from reports.document import Block, Cell, Claim, Code, Column, Document, Figure, Ledger, Prose, Run, Section, Table
+from reports.document import (
+    Block,
+    Cell,
+    Claim,
+    Code,
+    Column,
+    Document,
+    Figure,
+    Ledger,
+    Prose,
+    Run,
+    Section,
+    Table,
+    Verdict,
+)
 from reports.markdown_text import code_span, plain_text
 from reports.provenance import SAMPLES_LIE
 
@@ -63,20 +77,21 @@ def _claim(claim: Claim) -> tuple[str, ...]:
     measured = "; ".join(map(_figure, claim.measured)) or "n/a"
     told = (claim.id, claim.sentence, claim.place, published, measured, claim.verdict.value, claim.why)
     *cells, why = map(plain_text, told)
-    return (*cells, why if claim.takes is None else f"{why} To test it: {code_span(claim.takes)}")
+    again = "" if claim.verdict is Verdict.NOT_TESTED else " again"
+    return (*cells, why if claim.takes is None else f"{why} To test it{again}: {code_span(claim.takes)}")
 
 
 def _table(table: Table) -> Iterator[str]:
     yield f"### {plain_text(table.title)}"
     yield ""
     yield from _rows(map(_head, table.columns), (map(_cell, row) for row in table.rows), table.columns)
-    if table.notes:
+    if notes := table.all_notes():
         yield ""
-        yield from (f"- {plain_text(note)}" for note in table.notes)
+        yield from (f"- {plain_text(note)}" for note in notes)
 
 
 def _head(column: Column) -> str:
-    return plain_text(column.name if column.unit is None else f"{column.name}, {column.unit}")
+    return plain_text(column.heading)
 
 
 def _cell(cell: Cell) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.mtbench.hostile import visible
-from reports.document import Cell, CellStatus, Column, Detail, Document, Run, Samples, Verdict
+from reports.document import Cell, CellStatus, Claim, Column, Detail, Document, Run, Samples, Section, Table, Verdict
 from reports.letters import Letters
 from reports.provenance import SAMPLES_LIE
 from reports.vector import inline_svg
@@ -62,6 +63,10 @@ def page(document: Document) -> str:
         drawing=lambda figure: inline_svg(figure.svg, figure.id, _told(figure.alt), letters),
         letters=letters.svg,
         windows=_windows,
+        what_it_takes=_what_it_takes,
+        tables_of=_tables_of,
+        run_groups=_run_groups(document.runs),
+        by_command=lambda detail: _by_command(runs[id] for id in detail.runs),
     )
 
 
@@ -150,8 +155,43 @@ def _opened_by(row: Sequence[Cell]) -> dict[int, int]:
 
 def _figures(row: Sequence[Cell], columns: Sequence[Column], places: Sequence[int]) -> list[tuple[str, Cell]]:
     """The cells of one window, each named by its column."""
-    return [(_named(columns[place]), row[place]) for place in places]
+    return [(columns[place].heading, row[place]) for place in places]
 
 
-def _named(column: Column) -> str:
-    return column.name if column.unit is None else f"{column.name}, {column.unit}"
+def _what_it_takes(claim: Claim) -> str:
+    return "What it takes" if claim.verdict is Verdict.NOT_TESTED else "Test it again"
+
+
+def _tables_of(section: Section) -> list[Table]:
+    return [block for block in section.blocks if isinstance(block, Table)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Runs of one folder and kind; what is the same in all of several is told once."""
+
+    name: str
+    runs: tuple[Run, ...]
+
+    def facts(self, part: str, run: Run | None = None) -> list[tuple[str, str]]:
+        """Of environment, config or fingerprints what all runs share; or what is this run's own."""
+        told: list[tuple[tuple[str, str], ...]] = [getattr(one, part) for one in self.runs]
+        shared = set.intersection(*map(set, told)) if len(told) > 1 else set()
+        own = told[0] if run is None else getattr(run, part)
+        return [pair for pair in own if (pair in shared) == (run is None)]
+
+
+def _run_groups(runs: Sequence[Run]) -> list[_Group]:
+    """In the order in which they come: hundreds in one list are read by nobody."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(f"{run.id.split('/', 1)[0]}, {run.kind}", []).append(run)
+    return [_Group(name=name, runs=tuple(own)) for name, own in groups.items()]
+
+
+def _by_command(runs: Iterable[Run]) -> dict[str, list[str]]:
+    """One command often made several runs: it is shown once, with the ids of them all."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        found.setdefault(run.command, []).append(run.id)
+    return found

@@ -59,6 +59,13 @@ class JudgedRun:
             questions[place[0]].append(one[place] - other[place])
         return tuple(map(fmean, questions.values()))
 
+    def by_question(self, model: str) -> tuple[float, ...]:
+        """A model's mean rating of each question, on the turns that have one."""
+        questions: dict[int, list[float]] = defaultdict(list)
+        for (question, _), scores in sorted(self.scores.get(model, {}).items()):
+            questions[question].append(fmean(scores))
+        return tuple(map(fmean, questions.values()))
+
     def paired(self, ours: Collection[str], theirs: Collection[str]) -> Interval:
         """The mean of ``gaps`` with its 95% interval over questions."""
         return mean_interval(np.array(self.gaps(ours, theirs)))

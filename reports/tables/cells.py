@@ -5,11 +5,24 @@ from __future__ import annotations
 import math
 
 from bench.stats import RatioInterval
+from bench.tables import count
 from reports.behind import bracketed
 from reports.document import Cell, CellStatus, Column, Detail
 from reports.paper.printed import Printed
 
-__all__ = ["MIB", "absent", "amount", "failure", "label", "number_column", "printed_cell", "ratio_cell", "text_column"]
+__all__ = [
+    "MIB",
+    "absent",
+    "amount",
+    "count_cell",
+    "failure",
+    "label",
+    "number_column",
+    "printed_cell",
+    "rate_cell",
+    "ratio_cell",
+    "text_column",
+]
 
 MIB = 2**20
 
@@ -34,6 +47,19 @@ def amount(value: float | None, form: str, *, detail: Detail | None = None, inte
     if value is None or not math.isfinite(value):
         return absent()
     return Cell(text=f"{value:{form}}", sort=value, detail=detail, interval=interval)
+
+
+def count_cell(number: int | None, *, detail: Detail | None = None) -> Cell:
+    """How many parameters, in three figures: ``7.09M``; n/a for None."""
+    return absent() if number is None else Cell(text=count(number), sort=number, detail=detail)
+
+
+def rate_cell(value: float | None, *, detail: Detail | None = None) -> Cell:
+    """So many a second, in three figures and without an exponent: ``0.400``, ``12.3``; n/a for None."""
+    if value is None or not 0 < value < math.inf:
+        return absent()
+    decimals = max(0, 2 - math.floor(math.log10(value)))
+    return amount(value, f",.{decimals}f", detail=detail)
 
 
 def ratio_cell(ratio: RatioInterval | None, told: str | None, detail: Detail | None = None) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reports.behind import behind
-from reports.document import Cell, CellStatus, Samples, Table
+from reports.document import Cell, CellStatus, Detail, Samples, Table
 from reports.reading.chat import ChatComparison
 from reports.reading.settings import model_called
 from reports.tables.cells import MIB, absent, amount, label, number_column, text_column
@@ -38,19 +38,20 @@ def _row(one: ChatComparison, row: dict[str, Any]) -> tuple[Cell, ...]:
     return (
         label(row["method"]),
         amount(loss["mean"], ".4f", interval=_ends(loss, ".4f"), detail=own),
-        _difference(row),
+        _difference(row, own),
         amount(None if share is None else 100 * share, ".3g", detail=own),
         amount(None if row["peak_bytes"] is None else row["peak_bytes"] / MIB, ",.1f", detail=own),
         amount(row["train_s"], ",.0f", detail=own),
     )
 
 
-def _difference(row: dict[str, Any]) -> Cell:
+def _difference(row: dict[str, Any], own: Detail) -> Cell:
     told = row["difference"]
     if told is None:
         return absent("the reference itself, or nothing to pair")
     status = CellStatus.OK if row["verdict"] in ("better", "worse") else CellStatus.NOISE
-    return Cell(text=f"{told['mean']:+.4f}", sort=told["mean"], status=status, interval=_ends(told, "+.4f"))
+    shown = f"{told['mean']:+.4f}"
+    return Cell(text=shown, sort=told["mean"], status=status, interval=_ends(told, "+.4f"), detail=own)
 
 
 def _ends(told: dict[str, Any], form: str) -> str | None:

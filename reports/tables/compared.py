@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.behind import behind
-from reports.document import Cell, Samples, Table
+from reports.document import Cell, Detail, Samples, Table
 from reports.reading.compared import Compared, ComparedRow
 from reports.reading.judge_checks import Agreement, Ends, JudgeCheck
 from reports.reading.settings import model_called
@@ -50,15 +50,15 @@ def _row(one: Compared, row: ComparedRow, *, forgot: bool) -> tuple[Cell, ...]:
         label(row.task),
         label(row.split),
         label(row.method),
-        amount(row.lr, "g"),
+        amount(row.lr, "g", detail=own),
         amount(None if row.mean is None else 100 * row.mean, ".1f", detail=own),
         difference,
-        amount(row.p_holm, ".2g"),
-        amount(None if row.over_constant is None else 100 * row.over_constant, "+.1f"),
-        amount(row.trials, ",.0f"),
-        amount(row.trials_s, ",.0f"),
+        amount(row.p_holm, ".2g", detail=own),
+        amount(None if row.over_constant is None else 100 * row.over_constant, "+.1f", detail=own),
+        amount(row.trials, ",.0f", detail=own),
+        amount(row.trials_s, ",.0f", detail=own),
     )
-    return (*cells, _ends_cell((row.forgetting, *row.forgetting_ends), "+.3f")) if forgot else cells
+    return (*cells, _ends_cell((row.forgetting, *row.forgetting_ends), "+.3f", own)) if forgot else cells
 
 
 def judge_check_table(one: JudgeCheck, id: str) -> Table:
@@ -86,13 +86,14 @@ def _agreement(one: JudgeCheck, row: Agreement) -> tuple[Cell, ...]:
         label(row.name),
         amount(row.known_mean, ".2f", detail=own),
         amount(row.new_mean, ".2f", detail=own),
-        _ends_cell(row.bias, "+.2f"),
-        _ends_cell(row.mean_absolute_error, ".2f"),
-        _ends_cell(row.rank_correlation, ".2f"),
-        amount(row.ratings, ",.0f"),
+        _ends_cell(row.bias, "+.2f", own),
+        _ends_cell(row.mean_absolute_error, ".2f", own),
+        _ends_cell(row.rank_correlation, ".2f", own),
+        amount(row.ratings, ",.0f", detail=own),
     )
 
 
-def _ends_cell(told: Ends, form: str) -> Cell:
+def _ends_cell(told: Ends, form: str, own: Detail) -> Cell:
     value, low, high = told
-    return amount(value, form, interval=None if low is None or high is None else f"[{low:{form}}, {high:{form}}]")
+    ends = None if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+    return amount(value, form, interval=ends, detail=own)

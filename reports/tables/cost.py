@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bench.calibration import doubt
 from bench.rows import BASELINE
 from bench.train import PHASES
 from reports.behind import behind, bracketed, noted, step_times
@@ -12,7 +13,18 @@ from reports.reading.calibrations import Calibration
 from reports.reading.memory import Peak, PeakGroup
 from reports.reading.settings import setting_of
 from reports.reading.speed import SpeedRow, SpeedRun
-from reports.tables.cells import MIB, absent, amount, failure, label, number_column, ratio_cell, text_column
+from reports.tables.cells import (
+    MIB,
+    absent,
+    amount,
+    count_cell,
+    failure,
+    label,
+    number_column,
+    rate_cell,
+    ratio_cell,
+    text_column,
+)
 from sparsegrad.methods import METHODS
 
 __all__ = ["calibration_table", "peak_table", "speed_table"]
@@ -32,11 +44,11 @@ _MORE: tuple[More, ...] = (
 )
 
 
-def speed_table(run: SpeedRun, id: str) -> Table:
-    """Every method of one interleaved run, with its samples behind each figure."""
+def speed_table(run: SpeedRun, id: str, what: str = "Speed") -> Table:
+    """Every method, or level, of one interleaved run, with its samples behind each figure; ``what`` opens its title."""
     return Table(
         id=id,
-        title=f"Speed: {setting_of(run.record)}",
+        title=f"{what}: {setting_of(run.record)}",
         columns=(
             text_column("method"),
             number_column("steps/s", note="higher is better"),
@@ -48,7 +60,7 @@ def speed_table(run: SpeedRun, id: str) -> Table:
             number_column("trainable", "parameters"),
             number_column("updated", "parameters a step"),
             number_column("adapter", "MiB", "kept of the tuned linears beside the base model"),
-            number_column("setup", "s", "calibration and conversion"),
+            number_column("setup", "s", "calibration and conversion, each timed once"),
             number_column("earned back", "steps", "training steps after which setup is earned back against full"),
         ),
         rows=tuple(_speed_row(run, row) for row in run.rows.values()),
@@ -67,9 +79,9 @@ def _speed_row(run: SpeedRun, row: SpeedRow) -> tuple[Cell, ...]:
         )
         itself = row.method == BASELINE
         speed = [
-            amount(row.steps_per_s, ".3g", detail=own),
+            rate_cell(row.steps_per_s, detail=own),
             Cell(text="1", sort=1.0) if itself else ratio_cell(run.speed(row.method), run.told(row.method), pair),
-            *(amount(row.phases_ms.get(phase), ".1f", detail=own) for phase in PHASES),
+            *(amount(row.phases_ms.get(phase), ",.1f", detail=own) for phase in PHASES),
             amount(row.tokens_per_s, ",.0f", detail=own),
         ]
     setup = None if row.calibration_s is None and row.convert_s is None else (row.calibration_s or 0.0) + (
@@ -81,8 +93,8 @@ def _speed_row(run: SpeedRun, row: SpeedRow) -> tuple[Cell, ...]:
         *speed,
         amount(_mib(row.peak_bytes), ",.1f", detail=source),
         amount(run.peak_ratio(row.method), ".3f", detail=source),
-        amount(row.trainable_parameters, ",.0f", detail=source),
-        amount(row.updated_parameters, ",.0f", detail=source),
+        count_cell(row.trainable_parameters, detail=source),
+        count_cell(row.updated_parameters, detail=source),
         amount(_mib(row.adapter_bytes), ",.2f", detail=source),
         amount(setup, ",.1f", detail=source),
         amount(row.break_even_steps, ",.0f", detail=source),
@@ -148,8 +160,8 @@ def _peak_row(group: PeakGroup, peak: Peak, phases: Sequence[str], more: Sequenc
         amount(_mib(peak.peak_bytes), ",.1f", detail=own),
         *(amount(group.ratio(peak.method, other), ".3f", detail=own) for other in (BASELINE, "lora")),
         *(amount(_mib(peak.by_phase_bytes.get(phase)), ",.1f", detail=own) for phase in phases),
-        amount(peak.trainable_parameters, ",.0f", detail=own),
-        amount(peak.updated_parameters, ",.0f", detail=own),
+        count_cell(peak.trainable_parameters, detail=own),
+        count_cell(peak.updated_parameters, detail=own),
         amount(_mib(peak.adapter_bytes), ",.2f", detail=own),
         *(amount(_mib(read(peak)), ",.1f", detail=own) for _, _, _, read in more),
     )
@@ -161,7 +173,7 @@ def calibration_table(runs: Sequence[Calibration], id: str) -> Table:
         (
             label(setting_of(run.record)),
             label(run.basis or str(run.record.config.get("basis") or "unnamed")),
-            amount(run.steps, ",.0f"),
+            amount(run.steps, ",.0f", detail=behind([run.source])),
             amount(run.seconds, ",.1f", detail=behind([run.source])),
             amount(_mib(run.peak_bytes), ",.1f", detail=behind([run.source])),
             label(run.instrument or "n/a"),
@@ -175,13 +187,18 @@ def calibration_table(runs: Sequence[Calibration], id: str) -> Table:
             text_column("setting"),
             text_column("basis"),
             number_column("batches"),
-            number_column("time", "s"),
+            number_column("time", "s", "timed once, no interval"),
             number_column("peak", "MiB"),
             text_column("instrument"),
         ),
         rows=tuple(rows),
         notes=(
             "Rows are of different settings: they stand beside each other, and are not compared.",
+            *(
+                f"{setting_of(run.record)}: time not to be trusted: {doubt(run.record.result)}."
+                for run in runs
+                if doubt(run.record.result)
+            ),
             *noted(run.source for run in runs),
         ),
     )

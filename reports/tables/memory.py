@@ -48,4 +48,5 @@ def largest_table(found: Sequence[Alive], id: str, model: str) -> Table:
         columns=(text_column("method"), text_column("of"), text_column("name"), number_column("alive", "MiB")),
         rows=tuple(rows),
         notes=(f"The {_MOST} largest of each; each storage once, as what it becomes.",),
+        folded=True,
     )

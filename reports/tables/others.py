@@ -52,6 +52,7 @@ def parts_table(sources: Sequence[Source], id: str) -> Table:
             for (kind, setting), times in sorted(found.items())
         ),
         notes=("Each stands under Runs with its command.",),
+        folded=True,
     )
 
 

@@ -37,7 +37,7 @@ def preliminary_table(runs: Sequence[Preliminary], id: str) -> Table:
             text_column("setting"),
             text_column("way"),
             number_column("batches"),
-            number_column("time", "s"),
+            number_column("time", "s", "of one making, no interval"),
             number_column("peak", "MiB", "of tensors, the model among them"),
             number_column("model", "MiB"),
             number_column("one role's stack", "MiB", "fp32, from the shapes"),

@@ -9,7 +9,7 @@ from reports.document import Cell, CellStatus, Detail, Samples, Table
 from reports.reading.judged import JudgedRun
 from reports.reading.quality import Comparison
 from reports.reading.settings import setting_of
-from reports.tables.cells import MIB, absent, amount, failure, label, number_column, text_column
+from reports.tables.cells import MIB, absent, amount, count_cell, failure, label, number_column, text_column
 
 __all__ = ["difference_cell", "judged_table", "quality_table"]
 
@@ -21,7 +21,7 @@ def quality_table(one: Comparison, id: str) -> Table:
     metrics = list(rows[0]["metrics"])
     return Table(
         id=id,
-        title=f"Quality, {one.task}: {setting_of(one.record)}, kept {one.record.config.get('kept')}",
+        title=f"Quality, {one.task}: {setting_of(one.record)}",
         columns=(
             text_column("method"),
             text_column("split"),
@@ -52,11 +52,11 @@ def _quality_row(one: Comparison, row: dict[str, Any], metrics: list[str]) -> tu
     return (
         label(row["method"]),
         label(row["split"]),
-        amount(row["lr"], "g"),
+        amount(row["lr"], "g", detail=own),
         *scores,
         *difference_cells(told, row["verdict"], sources),
-        amount(row["trainable_parameters"], ",.0f", detail=own),
-        amount(row["updated_parameters"], ",.0f", detail=own),
+        count_cell(row["trainable_parameters"], detail=own),
+        count_cell(row["updated_parameters"], detail=own),
         amount(None if row["adapter_bytes"] is None else row["adapter_bytes"] / MIB, ",.2f", detail=own),
         amount(None if row["peak_bytes"] is None else row["peak_bytes"] / MIB, ",.1f", detail=own),
         amount(row["train_s"], ",.0f", detail=own),
@@ -79,9 +79,9 @@ def difference_cells(told: dict[str, Any] | None, verdict: str | None, sources: 
     detail = behind(sources, samples, "mean over seeds; items by bootstrap, seeds by their spread")
     return [
         difference_cell(told["mean"], told["low"], told["high"], tie=verdict == "~", detail=detail),
-        amount(told["p_holm"], ".2g"),
-        amount(None if told["lower_bound"] is None else 100 * told["lower_bound"], "+.1f"),
-        amount(None if told["detectable"] is None else 100 * told["detectable"], ".1f"),
+        amount(told["p_holm"], ".2g", detail=detail),
+        amount(None if told["lower_bound"] is None else 100 * told["lower_bound"], "+.1f", detail=detail),
+        amount(None if told["detectable"] is None else 100 * told["detectable"], ".1f", detail=detail),
     ]
 
 
@@ -118,37 +118,48 @@ def _quality_notes(one: Comparison, rows: list[dict[str, Any]]) -> list[str]:
 
 def judged_table(run: JudgedRun, id: str) -> Table:
     """Each model's mean rating by one judge, and its paired difference to the first."""
-    to_first = {model: (value, low, high, told) for model, _, value, low, high, told in run.differences}
+    to_first = {model: (first, value, low, high, told) for model, first, value, low, high, told in run.differences}
     rows = []
     for rating in run.ratings:
         interval = None if rating.low is None or rating.high is None else f"[{rating.low:.2f}, {rating.high:.2f}]"
-        value, low, high, told = to_first.get(rating.model, (None, None, None, None))
-        difference = absent()
-        if value is not None:
-            ends = None if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]"
-            status = CellStatus.NOISE if told == "~" else CellStatus.OK
-            difference = Cell(text=f"{value:+.2f}", sort=value, status=status, interval=ends)
+        ratings = Samples(name=f"{rating.model}: by question", unit="1 to 10", values=run.by_question(rating.model))
+        own = behind([run.source], [ratings] if ratings.values else [], "mean over questions")
         rows.append(
             (
                 label(rating.model),
-                amount(rating.mean, ".2f", interval=interval, detail=behind([run.source])),
-                difference,
-                amount(rating.questions, ",.0f"),
-                amount(rating.scored, ",.0f"),
-                amount(rating.attempted, ",.0f"),
+                amount(rating.mean, ".2f", interval=interval, detail=own),
+                _judged_difference(run, rating.model, *to_first.get(rating.model, ("", None, None, None, ""))),
+                amount(rating.questions, ",.0f", detail=own),
+                amount(rating.scored, ",.0f", detail=own),
+                amount(rating.attempted, ",.0f", detail=own),
             )
         )
     return Table(
         id=id,
-        title=f"MT-Bench, single-answer grading by {run.judge}",
+        title=f"MT-Bench ({run.questions}), single-answer grading by {run.judge}",
         columns=(
             text_column("model"),
             number_column("rating", "1 to 10", "95% CI over questions"),
-            number_column("difference to the first", note="paired over questions"),
+            number_column("difference to the first", note="paired over questions; ~: a tie"),
             number_column("questions"),
             number_column("scored"),
             number_column("attempted"),
         ),
         rows=tuple(rows),
-        notes=run.labels,
+        notes=(*run.labels, *noted([run.source])),
+    )
+
+
+def _judged_difference(
+    run: JudgedRun, model: str, first: str, value: float | None, low: float | None, high: float | None, told: str
+) -> Cell:
+    if value is None:
+        return absent("the first itself, or nothing to pair")
+    gaps = Samples(name=f"{model} minus {first}, by question", unit="points of 10", values=run.gaps((model,), (first,)))
+    return Cell(
+        text=f"{value:+.2f}",
+        sort=value,
+        status=CellStatus.NOISE if told == "~" else CellStatus.OK,
+        interval=None if low is None or high is None else f"[{low:+.2f}, {high:+.2f}]",
+        detail=behind([run.source], [gaps] if gaps.values else [], "mean over questions"),
     )

@@ -47,7 +47,7 @@ def _row(sweep: Sweep, level: Level) -> tuple[Cell, ...]:
         label(level.split),
         label(level.method),
         label(level.kept),
-        amount(100 * level.share, ".3g"),
+        amount(100 * level.share, ".3g", detail=own),
         amount(None if level.mean is None else 100 * level.mean, ".1f", detail=own),
         difference,
     )

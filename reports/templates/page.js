@@ -87,14 +87,15 @@
     (table.closest(".scroll") ?? table).before(made("div", { className: "filter" }, made("label", {}, "Filter ", field), count));
   };
 
-  // Addresses that point into something folded unfold it also where the browser would not.
+  // Addresses that point into something folded unfold it, and what that lies in, also where the browser would not.
   const unfold = () => {
     const target = document.getElementById(location.hash.slice(1));
-    const folded = target?.closest("details");
-    if (folded && !folded.open) {
-      folded.open = true;
-      target.scrollIntoView();
+    let folded = false;
+    for (let place = target?.closest("details"); place; place = place.parentElement.closest("details")) {
+      folded ||= !place.open;
+      place.open = true;
     }
+    if (folded) target.scrollIntoView();
   };
 
   document.addEventListener("DOMContentLoaded", () => {
