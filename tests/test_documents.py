@@ -22,6 +22,13 @@ COMMANDS = sorted(
         for line in re.findall(r"^(python -m (?:bench|eval|reports).*)$", document.read_text(), flags=re.MULTILINE)
     }
 )
+LAUNCHED = sorted(
+    {
+        line
+        for document in DOCUMENTS
+        for line in re.findall(r"^((?:accelerate launch|torchrun) .*)$", document.read_text(), flags=re.MULTILINE)
+    }
+)
 WRITES = {
     "README.md": [
         "my-model/sparsegrad.safetensors",
@@ -123,6 +130,18 @@ def test_a_command_is_understood(command: str, place: Path) -> None:
     argv += [] if "--dry-run" in argv else ["--dry-run"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=180)
     assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+    assert sorted(place.rglob("*")) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", LAUNCHED)
+def test_a_launched_command_is_understood_by_all_its_processes(command: str, place: Path) -> None:
+    before = sorted(place.rglob("*"))
+    launcher, *words = shlex.split(command)
+    argv = [str(Path(sys.executable).parent / launcher), *words, "--dry-run"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert sorted(place.rglob("*")) == before
 

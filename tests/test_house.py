@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,15 @@ def test_a_file_keeps_to_its_floor_and_its_length(path: Path) -> None:
 
 def test_no_drawers() -> None:
     assert not {path.stem for path in SOURCES} & {"utils", "helpers", "common", "misc"}
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_the_plan_names_every_module_of_a_room_and_nothing_else(room: str) -> None:
+    table = re.search(
+        rf"^\| in `{room}/` \|.*?(?=^$)", (ROOT / "DESIGN.md").read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+    assert table is not None
+    named = re.findall(r"`([a-z_]+)/?`", "\n".join(row.split("|")[1] for row in table[0].splitlines()[2:]))
+    modules = {path.stem for path in (ROOT / room).glob("[a-z]*.py")}
+    folders = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")}
+    assert sorted(named) == sorted(modules | folders)
