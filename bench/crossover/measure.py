@@ -34,8 +34,9 @@ SECOND_DENSE = "dense (A/A)"
 def measure_cell(cell: Cell, drift: str) -> dict[str, Any]:
     """The cell's result, JSON types; ``drift``: "invalid" or "note". Runs in a fresh process.
 
-    One layer lies in the caches after its own step, and not after another's: without a step that leads in, the ways at
-    the ring's ends, the dense pair, which follow themselves every other round, are a tenth too quick.
+    One layer's step is a tenth quicker after its own than after another's (2.4 MB of weights, in each of 18 cells). The
+    dense pair stand at the ring's ends and follow themselves every other round: without a step that leads in they gain
+    by it, and do not differ.
     """
     made = problem(cell)
     makers = dict(ways(made))
