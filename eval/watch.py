@@ -29,13 +29,13 @@ class Watch:
         """What of it goes into a record: not where the study is kept."""
         return {"study": self.study, "trial": self.number}
 
-    def trial(self) -> Any:
-        """The trial, to report to."""
+    def trial(self) -> Any | None:
+        """The trial, to report to; None where it has ended: one that failed is run again for its record alone."""
         import optuna
 
         study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=pruner())
         frozen = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == self.number)
-        return optuna.trial.Trial(study, frozen._trial_id)
+        return None if frozen.state.is_finished() else optuna.trial.Trial(study, frozen._trial_id)
 
     def callback(self) -> Any:
         """For the Trainer: report each evaluation, end the run where the study says so; then `pruned` is set."""
@@ -44,7 +44,7 @@ class Watch:
         class Report(TrainerCallback):
             """One number an evaluation."""
 
-            def __init__(self, trial: Any) -> None:
+            def __init__(self, trial: Any | None) -> None:
                 self.trial = trial
                 self.pruned = False
 
@@ -55,11 +55,13 @@ class Watch:
 
             def on_evaluate(self, args: Any, state: Any, control: Any, **words: Any) -> None:
                 """Reported twice, as after a resume, a step keeps its first number."""
-                self.trial.report(words["metrics"]["eval_headline"], state.global_step)
+                if self.trial is not None:
+                    self.trial.report(words["metrics"]["eval_headline"], state.global_step)
                 self._hear(control)
 
             def _hear(self, control: Any) -> None:
-                self.pruned = bool(self.trial.should_prune())  # a numpy bool is no JSON, which a checkpoint is
+                # A numpy bool is no JSON, which a checkpoint is.
+                self.pruned = self.trial is not None and bool(self.trial.should_prune())
                 control.should_training_stop = control.should_training_stop or self.pruned
 
         return Report(self.trial())

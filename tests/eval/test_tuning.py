@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 from optuna.trial import TrialState
 
@@ -88,6 +89,30 @@ def test_two_processes_share_a_study_and_lose_none(words, tmp_path):
         ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         assert len(ended) == 8
         assert len({trial.params["lr"] for trial in ended}) == 8  # no two drew the same
+
+
+@pytest.mark.slow
+def test_a_trial_that_failed_is_made_good_by_the_same_command(words, tmp_path):
+    """kill -9 of the process that trains, not of the command: a failed trial. Tried again it is whole, none more."""
+    argv = words("--methods", "full", trials=1, steps=60)
+    with start(argv) as process:
+        deadline = time.monotonic() + 120
+        while not list((tmp_path / "out").glob("unfinished/*/checkpoint-*")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        for run in (run for server in psutil.Process(process.pid).children() for run in server.children()):
+            run.kill()
+        _, err = process.communicate(timeout=280)
+    assert process.returncode == 1 and "1 of 2 runs failed" in err
+    (trials,) = studies(tmp_path / "out").values()
+    assert [trial.state for trial in trials] == [TrialState.FAIL]
+    with start(argv) as process:
+        out, err = process.communicate(timeout=280)
+    assert (process.returncode, err) == (0, "")
+    (trial,) = json.loads(out)["trials"]
+    assert trial["status"] == "ok" and trial["score"] is not None
+    (trials,) = studies(tmp_path / "out").values()
+    assert len(trials) == 1 and len(list((tmp_path / "out").glob("glue_trial/*.json"))) == 2
 
 
 @pytest.mark.slow
