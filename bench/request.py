@@ -165,8 +165,9 @@ def check_core_used(request: Request) -> None:
         raise BadRequest(f"--core and --fixed-basis are of a fixed support: add {fixed} to --methods")
 
 
-def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:
-    """BadRequest where ``--kept`` or ``--core`` does not fit a layer, before anything long is run."""
+def check_kept(request: Request, model: nn.Module, workload: Workload, asked: str | None = None) -> None:
+    """BadRequest where ``--kept`` (or what was ``asked`` in its place) or ``--core`` does not fit a layer, before
+    anything long is run."""
     from sparsegrad import SparseGradError
     from sparsegrad.core import check_core
     from sparsegrad.roles import find_targets, shape_of
@@ -179,5 +180,5 @@ def check_kept(request: Request, model: nn.Module, workload: Workload) -> None:
             if request.core is not None:
                 check_core(request.core, kept, out, inner, layer=target.name)
     except SparseGradError as error:
-        words = f"--kept {request.kept}" + ("" if request.core is None else " --core {} {}".format(*request.core))
-        raise BadRequest(f"{words}: {error}") from None
+        core = "" if request.core is None else " --core {} {}".format(*request.core)
+        raise BadRequest(f"{asked or f'--kept {request.kept}'}{core}: {error}") from None

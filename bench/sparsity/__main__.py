@@ -61,7 +61,7 @@ def parser() -> Parser:
     )
     add_model_words(made)
     add_method_words(made, kept_list=_KEPT)
-    made.set_defaults(methods=["sparsegrad-planned"])
+    made.set_defaults(methods=["sparsegrad-planned"], lora_rank=None)
     group = made.add_argument_group("measuring")
     group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
     group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")

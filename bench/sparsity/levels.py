@@ -41,10 +41,7 @@ def levels(desk: Desk, words: Sequence[str]) -> list[Level]:
             continue
         for word in _distinct(words):
             request = replace(desk.request, kept=parse_kept(word, "--kept-list"))
-            try:
-                check_kept(request, outline, desk.workload)
-            except BadRequest as error:
-                raise BadRequest(f"--kept-list {word}: {error}") from None
+            check_kept(request, outline, desk.workload, f"--kept-list {word}")
             rows.append(
                 Level(name=f"{method.name} {word}", method=method, desk=replace(desk, request=request), kept=word)
             )

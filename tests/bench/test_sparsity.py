@@ -128,7 +128,9 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
     ("line", "message"),
     [
         ("--methods lora", "--methods lora keeps no entries of a gradient; give any of meprop sparsegrad-regular"),
-        ("--kept-list 1% 513", "--kept-list 513: .*give 1 to 512"),
+        ("--kept-list 1% 513", "^--kept-list 513: kept=513 .*give 1 to 512"),
+        ("--methods sparsegrad-compact --core 2 2 --kept-list 5", "^--kept-list 5 --core 2 2: kept=5"),
+        ("--lora-rank 3", "unrecognized arguments: --lora-rank"),
         ("--kept-list many", "--kept-list 'many': give a count such as 22000"),
         ("--kept-list 1% 0", "--kept-list 0: .*give 1 to 512"),
         ("--kept-list 200%", "--kept-list 200%: .*not a share"),
