@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.rows import BASELINE
+from bench.tables import mebibytes
 from reports.document import Figure
 from reports.drawn import or_a_line
 from reports.figures.marks import Axis, Estimate
@@ -50,7 +51,7 @@ def capacity_figure(group: CapacityGroup, id: str) -> list[Figure]:
         name=f"largest {group.find} over {BASELINE}'s", unit="x", higher_is_better=True, note="one exact search each"
     )
     series = {"": {name: Estimate(value=ratio) for name, ratio in fits.items() if name != BASELINE}}
-    panel = Panel(title=f"What fits, {model_called(group.record)}", axis=axis, at=1.0, series=series)
+    panel = Panel(title=f"within {mebibytes(group.budget_bytes)}", axis=axis, at=1.0, series=series)
     notes = (f"Line: {BASELINE}.",)
-    title = f"Capacity, {model_called(group.record)}"
+    title = f"What fits, {model_called(group.record)}"
     return [panels(id, title, list(series[""]), [panel], width=_WIDTH, notes=notes)]

@@ -68,7 +68,8 @@ def _forget_unused_ids(root: ElementTree.Element) -> None:
     used = {
         target.removeprefix("#")
         for element in root.iter()
-        for value in element.attrib.values()
+        for name, value in element.attrib.items()
+        if name != "id"
         for target in (value, *_LOCAL.findall(value))
     }
     for element in root.iter():

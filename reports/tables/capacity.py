@@ -9,7 +9,7 @@ from reports.document import Cell, Samples, Table
 from reports.reading.capacity import Capacity, CapacityGroup
 from reports.reading.places import describe_machine
 from reports.reading.settings import model_called
-from reports.tables.cells import MIB, absent, amount, label, number_column, text_column
+from reports.tables.cells import MIB, absent, amount, label, number_column, rate_cell, text_column
 from sparsegrad.methods import METHODS
 
 __all__ = ["capacity_table"]
@@ -65,8 +65,5 @@ def _speed(one: Capacity) -> Cell:
     if one.steps_per_s is None:
         return absent(one.not_timed or one.record.reason)
     samples = [Samples(name=f"{one.method}: time of a step, by turn", unit="ms", values=one.samples_ms)]
-    low, high = one.speed_ends
-    ends = None if low is None or high is None else f"[{low:.3g}, {high:.3g}]"
-    return amount(
-        one.steps_per_s, ".3g", interval=ends, detail=behind([one.source], samples, "geometric mean of turns")
-    )
+    detail = behind([one.source], samples, "geometric mean of turns")
+    return rate_cell(one.steps_per_s, one.speed_ends, detail=detail)

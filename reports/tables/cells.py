@@ -54,12 +54,15 @@ def count_cell(number: int | None, *, detail: Detail | None = None) -> Cell:
     return absent() if number is None else Cell(text=count(number), sort=number, detail=detail)
 
 
-def rate_cell(value: float | None, *, detail: Detail | None = None) -> Cell:
+def rate_cell(
+    value: float | None, ends: tuple[float | None, float | None] = (None, None), *, detail: Detail | None = None
+) -> Cell:
     """So many a second, in three figures and without an exponent: ``0.400``, ``12.3``; n/a for None."""
     if value is None or not 0 < value < math.inf:
         return absent()
-    decimals = max(0, 2 - math.floor(math.log10(value)))
-    return amount(value, f",.{decimals}f", detail=detail)
+    form, (low, high) = f",.{max(0, 2 - math.floor(math.log10(value)))}f", ends
+    interval = None if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+    return amount(value, form, detail=detail, interval=interval)
 
 
 def ratio_cell(ratio: RatioInterval | None, told: str | None, detail: Detail | None = None) -> Cell:

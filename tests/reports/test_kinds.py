@@ -172,6 +172,6 @@ def test_steps_at_the_largest_size_have_their_interval_or_the_reason_why_not(tmp
     moved.result.update(samples_ms=[400.0] * 6, not_timed=None)
     (group,) = shelf_of(tmp_path, timed, moved).capacities
     table = capacity_table(group, "c")
-    assert (table.rows[0][-1].text, table.rows[0][-1].interval) == ("2", "[1.9, 2.1]")
+    assert (table.rows[0][-1].text, table.rows[0][-1].interval) == ("2.00", "[1.90, 2.10]")
     told = table.rows[1][-1]
     assert (told.shown, told.reason) == ("n/a", "its steps: clocks fell")
