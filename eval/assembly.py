@@ -19,11 +19,13 @@ from eval.trainer import SeededSampler, TaskTrainer
 from eval.watch import EVALUATIONS
 from sparsegrad.methods import Prepared
 
-__all__ = ["assembled", "course"]
+__all__ = ["CHECKPOINTS", "assembled", "course", "rhythm"]
 
 _EVALUATION_BATCH = 64
-# Checkpoints of a run that evaluates only at its end: what a kill can cost is a fifth of it.
-_CHECKPOINTS = 5
+# Of a run that evaluates only at its end: what a kill can cost is a fifth of it.
+CHECKPOINTS = 5
+# Points of the curve of losses, each the mean since the last.
+_POINTS = 20
 
 
 def assembled(
@@ -59,15 +61,25 @@ def assembled(
     return trainer
 
 
+def rhythm(total: int, parts: int) -> tuple[int, int]:
+    """After how many updates the mean loss is logged, and after how many a checkpoint is made, `parts` in a run.
+
+    At every checkpoint a mean is logged too: the Trainer forgets the losses since the last, so that a resumed run would
+    log another mean than one left alone.
+    """
+    logged = max(1, total // _POINTS)
+    return logged, max(1, total // parts // logged) * logged
+
+
 def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> TrainingArguments:
     """The Trainer's settings. Evaluating to stop early, it saves where it evaluates, as loading the best one asks."""
     protocol = cell.protocol
     total = protocol.total_steps(examples)
     early = protocol.patience is not None
     per_epoch = protocol.steps_per_epoch(examples)
-    every = max(1, total // (EVALUATIONS if watched else _CHECKPOINTS))
+    logged, every = rhythm(total, EVALUATIONS if watched else CHECKPOINTS)
     if early:
-        every = -(-per_epoch // protocol.evaluations_per_epoch)
+        logged = every = -(-per_epoch // protocol.evaluations_per_epoch)
     return TrainingArguments(
         output_dir=str(folder),
         seed=cell.subject.seed % 2**32,
@@ -93,7 +105,7 @@ def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> Tra
         metric_for_best_model="headline",
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, total // 20),
+        logging_steps=logged,
         label_names=["labels"],
         remove_unused_columns=False,
         dataloader_pin_memory=False,

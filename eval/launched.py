@@ -57,7 +57,13 @@ def leading(work: Callable[[Start], int], args: argparse.Namespace) -> int:
         size=int(os.environ["WORLD_SIZE"]),
         local=int(os.environ.get("LOCAL_RANK", os.environ["RANK"])),
         address=os.environ.get("MASTER_ADDR", "127.0.0.1"),
+        gpus=0 if getattr(args, "device", None) == "cpu" else torch.cuda.device_count(),
     )
+    if team.gpus and team.local >= team.gpus:  # told before it is waited for
+        raise BadRequest(
+            f"process {team.rank} finds {team.gpus} GPUs on its machine, all taken; start as many processes there, or "
+            "give --device cpu"
+        )
     torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
     try:
         if team.rank:
@@ -80,6 +86,8 @@ class _Team:
     """Of the GPU it takes, where runs take GPUs."""
     address: str
     """Of the machine of process 0."""
+    gpus: int
+    """Of this machine, as far as runs take them."""
 
     def start(self, function: Callable[..., Any], *args: Any) -> Outcome:
         """In the leader: the function in every process; its value here, or the first failure anywhere."""
@@ -110,7 +118,8 @@ class _Team:
             "MASTER_ADDR": self.address,
             "MASTER_PORT": port,
         }
-        outcome = run_fresh(_together, {name: str(value) for name, value in place.items()}, function, args)
+        words = {name: str(value) for name, value in place.items()}
+        outcome = run_fresh(_together, words, self.gpus > 0, function, args)
         told: list[Any] = [None] * self.size
         torch.distributed.all_gather_object(told, (outcome.status is Status.OK, time.time(), self.rank, outcome))
         failed = [(ended, rank, other) for good, ended, rank, other in told if not good]
@@ -121,20 +130,17 @@ class _Team:
         return replace(first, value=None, reason=f"process {rank}: {first.reason}")
 
 
-def _together(place: dict[str, str], function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """In the fresh process: meet the others, then run the function."""
+def _together(place: dict[str, str], gpu: bool, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """In the fresh process: take a GPU, meet the others, then run the function."""
     os.environ.update(place)
     # The launcher's own store holds the addresses of the processes that it started, not of these.
     os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
-    gpus = torch.cuda.device_count()
-    if gpus:
+    if gpu:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")
         local = int(place["LOCAL_RANK"])
-        if local >= gpus:
-            raise BadRequest(f"process {place['RANK']} finds {gpus} GPUs here; start as many processes on a machine")
         os.environ["CUDA_VISIBLE_DEVICES"] = seen.split(",")[local] if seen else str(local)
         os.environ["LOCAL_RANK"] = "0"
-    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
+    torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo")
     value = function(*args)
     torch.distributed.destroy_process_group()
     return value

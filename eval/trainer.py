@@ -51,7 +51,7 @@ class SeededSampler(Sampler[int]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
         if self.group:
             yield from get_length_grouped_indices(self.lengths, self.batch_size, generator=generator)
         else:
@@ -112,6 +112,12 @@ class TaskTrainer(SparseGradTrainerMixin, Trainer):
         folder.mkdir(parents=True, exist_ok=True)
         assert self.model is not None
         torch.save(self.model.state_dict() if state_dict is None else state_dict, folder / _WEIGHTS)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """As the Trainer's; each process's stands before process 0 writes what makes a checkpoint a whole one."""
+        super()._save_rng_state(output_dir)
+        if processes() > 1:
+            torch.distributed.barrier()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         state = torch.load(Path(resume_from_checkpoint) / _WEIGHTS, map_location="cpu", weights_only=True)

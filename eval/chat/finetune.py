@@ -14,7 +14,7 @@ from transformers import PrinterCallback, TrainingArguments
 from bench.batches import shuffled
 from bench.hub import quiet
 from bench.request import DTYPES
-from eval.assembly import course
+from eval.assembly import CHECKPOINTS, course, rhythm
 from eval.chat.cell import Cell
 from eval.chat.loss import Row, TreeLoss, batch_of, by_tree, row_of
 from eval.chat.saving import save_model
@@ -28,9 +28,6 @@ from sparsegrad.average import processes
 from sparsegrad.methods import Prepared
 
 __all__ = ["calibrate_cell", "finetune"]
-
-# What a kill can cost is a fifth of a run.
-_CHECKPOINTS = 5
 
 
 def finetune(cell: Cell, folder: Path, bases: Path | None, threads: int) -> dict[str, Any]:
@@ -131,6 +128,7 @@ def _trained(cell: Cell, prepared: Prepared, folder: Path, rows: list[Row]) -> d
 def _arguments(cell: Cell, folder: Path, texts: int) -> TrainingArguments:
     protocol = cell.protocol
     total = protocol.total_steps(texts)
+    logged, every = rhythm(total, CHECKPOINTS)
     return TrainingArguments(
         output_dir=str(folder),
         seed=cell.subject.seed % 2**32,
@@ -150,10 +148,10 @@ def _arguments(cell: Cell, folder: Path, texts: int) -> TrainingArguments:
         max_grad_norm=protocol.max_grad_norm,
         eval_strategy="no",
         save_strategy="steps",
-        save_steps=max(1, total // _CHECKPOINTS),
+        save_steps=every,
         save_total_limit=2,
         restore_callback_states_from_checkpoint=True,
-        logging_steps=max(1, total // 20),
+        logging_steps=logged,
         label_names=["labels"],
         remove_unused_columns=False,
         dataloader_pin_memory=False,

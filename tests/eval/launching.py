@@ -15,11 +15,17 @@ _ACCELERATE = (sys.executable, "-m", "accelerate.commands.launch", "--num_proces
 _CHOSEN = ("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
 
 
-def launched(launcher: str, module: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """``python -m module argv``; `launcher`: torchrun, accelerate, or accelerate --cpu, which starts one process."""
+def free_port() -> int:
+    """Of this machine, free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def begun(launcher: str, module: str, argv: Sequence[str]) -> subprocess.Popen[str]:
+    """``python -m module argv``; `launcher`: torchrun, accelerate, or accelerate --cpu, which starts one process."""
+    port = str(free_port())
     programs = {
         "torchrun": [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", port],
         "accelerate": [*_ACCELERATE, "--multi_gpu", "--main_process_port", port, *_CHOSEN],
@@ -27,4 +33,17 @@ def launched(launcher: str, module: str, argv: Sequence[str]) -> subprocess.Comp
     }
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     command = [*programs[launcher], "-m", module, *argv]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def launched(launcher: str, module: str, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """As `begun`, seen to its end."""
+    with begun(launcher, module, argv) as process:
+        try:
+            out, err = process.communicate(timeout=280)
+        except BaseException:
+            process.terminate()  # the launcher then ends what it has started; killed it could not
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

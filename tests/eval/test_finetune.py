@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bench.train import LossNotFinite, train_step
+from eval.assembly import rhythm
 from eval.finetune import calibrate_cell, finetune
 from eval.ledger import Ledger
 from eval.metrics import headline
@@ -108,6 +109,12 @@ def test_seed_decides_head_and_order_and_nothing_else_does(cell, tmp_path):
     assert first["losses"] != other["losses"]
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_the_largest_seeds_have_an_order_too(group):
+    orders = [list(SeededSampler(range(9), batch_size=2, seed=seed, group=group)) for seed in (2**63 - 1, 2**63 - 2)]
+    assert orders[0] != orders[1] and all(sorted(order) == list(range(9)) for order in orders)
+
+
 def test_a_trial_trains_without_what_it_is_scored_on(cell, tmp_path):
     result = trained(cell(scored_on="held out"), tmp_path)
     assert list(result["splits"]) == ["held out"]
@@ -185,7 +192,15 @@ def test_killed_before_it_would_stop_early_it_stops_where_it_would_have(cell, tm
     resumed = finetune(made, tmp_path / "killed", None, 1)
     assert resumed["steps"] == alone["steps"] < made.protocol.total_steps(54)
     assert resumed["held_out_scores"] == alone["held_out_scores"] and predictions(resumed) == predictions(alone)
+    assert resumed["losses"] == alone["losses"]
     assert resumed["train_s"] > before["train_s"] >= 0 and resumed["peak"] == before["peak"]
+
+
+@pytest.mark.parametrize("parts", [4, 5])
+def test_where_a_checkpoint_is_made_a_mean_is_logged(parts):
+    for total in range(1, 400):
+        logged, every = rhythm(total, parts)
+        assert every % logged == 0 and min(total, parts) <= total // every <= 2 * parts and logged <= max(1, total / 20)
 
 
 def test_a_checkpoint_cut_short_is_passed_over(cell, tmp_path):

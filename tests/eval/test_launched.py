@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from bench.errors import BadRequest
 from bench.fresh import run_fresh
@@ -117,6 +118,15 @@ def test_what_does_not_go_with_a_launcher_is_one_line(
     with pytest.raises(BadRequest, match=said) as refused:
         leading(lambda _: 0, argparse.Namespace(**given))
     assert "\n" not in str(refused.value)
+
+
+def test_a_process_too_many_for_the_gpus_is_told_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it meets the others: they would wait half an hour for it."""
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(BadRequest, match=r"process 1 finds 1 GPUs .* give --device cpu"):
+        leading(lambda _: 0, argparse.Namespace(device="auto"))
 
 
 @pytest.mark.parametrize("empty", [False, True])
