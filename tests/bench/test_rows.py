@@ -102,6 +102,7 @@ def test_a_whole_row() -> None:
             "methods": ["sparsegrad-regular", "sparsegrad-sd"],
             "status": "ok",
             "reason": None,
+            "distrust": None,
             "basis": "shared",
             "calibration_s": 7.0,
             "steps": 30,
