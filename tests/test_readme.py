@@ -6,6 +6,8 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -134,3 +136,69 @@ def test_the_predicted_peaks_are_those_of_published_records() -> None:
         assert float(ratio) == pytest.approx(result["peak_bytes"] / found["lora", "per-block"]["peak_bytes"], abs=5e-4)
         assert adapter == f"{result['adapter_bytes'] / 2**20:.0f}"
         assert float(trains) == round(result["trainable_parameters"] / 1e6, 1)
+
+
+SHAPES = ("2026-11-21-xeon", "2026-11-21-xeon-bert-base", "2026-11-21-xeon-roberta-base")
+
+
+def span(values: Iterable[float], digits: int = 2) -> str:
+    """``0.38 to 0.40``."""
+    told = sorted(values)
+    return f"{told[0]:.{digits}f} to {told[-1]:.{digits}f}"
+
+
+def test_what_was_found_of_cost_is_what_records_hold() -> None:
+    """Padded, at three shapes: the range of each ratio that the first section names."""
+    tables = [{row["method"]: row for row in r["result"]["rows"]} for r in map(padded_run, SHAPES)]
+
+    def speeds(method: str) -> str:
+        return span(rows[method]["ratio_to_full"]["mean"] for rows in tables)
+
+    def peaks(*methods: str) -> str:
+        return span(rows[m]["peak_bytes"] / rows["full"]["peak_bytes"] for rows in tables for m in methods)
+
+    found = README.split("## What we found")[1].split("\n## ")[0].replace("\n  ", " ")
+    regular, sd = "sparsegrad-regular", "sparsegrad-sd"
+    assert (
+        f"`{regular}` runs at {speeds(regular)} of full's speed, `{sd}` at {speeds(sd)}, with {peaks(regular, sd)} of"
+        in found
+    )
+    assert f"{speeds('sparsegrad-planned')} times full's speed padded" in found
+    compact = "sparsegrad-compact"
+    assert f"{speeds(compact)} times full's speed with {peaks(compact)} of its peak" in found
+    for rows in tables:
+        assert rows[compact]["ratio_to_full"]["low"] > rows["lora"]["ratio_to_full"]["high"]
+        assert rows[compact]["peak_bytes"] < rows["lora"]["peak_bytes"]
+    assert f"{of_roberta()[1]['sparsegrad-planned']['ratio_to_full']['mean']:.2f} with every token active" in found
+
+
+def padded_run(folder: str) -> dict:
+    """The folder's one run of the padded setting with all the methods."""
+    runs = [r for r in published(folder) if r["kind"] == "speed"]
+    return max(runs, key=lambda r: len(r["result"]["rows"]))
+
+
+def test_what_the_sparse_product_wins_is_what_records_hold() -> None:
+    cells = [r for r in published("2026-11-21-xeon-crossover") if r["config"]["kept"] == 5898]
+
+    def factors(part: str, active: float) -> str:
+        return span(r["result"]["sd_benefit"][part]["mean"] for r in cells if r["config"]["active"] == active)
+
+    found = " ".join(README.split("## What we found")[1].split("\n## ")[0].split())
+    assert f"it is {factors('total', 0.1)} times as fast as the regular product" in found
+    assert f"{factors('rest', 0.1)} is left; with every token real {factors('total', 1.0)} (" in found
+
+
+def test_the_verdicts_are_the_page_s() -> None:
+    """A claim's row here and in the published page's ledger end in one verdict; its figures and the counts are there."""
+    page = (ROOT / "reports/published/page/report.md").read_text()
+    rows = re.findall(r"^\| (C\d+) \|(?:[^|]*\|){3}([^|]*)\| ([a-z ]+) \|(.*)\|$", page, flags=re.MULTILINE)
+    ledger = {claim: verdict for claim, _, verdict, _ in rows}
+    behind = {claim: measured + why for claim, measured, _, why in rows}
+    told = re.findall(r"^\| (C\d+) \|[^|]*\|([^|]*)\| ([a-z ]+) \|$", README, flags=re.MULTILINE)
+    assert len(ledger) == 20
+    assert {claim: verdict for claim, _, verdict in told} == {c: v for c, v in ledger.items() if v != "not tested here"}
+    for verdict, number in Counter(ledger.values()).items():
+        assert f"{number} {verdict}" in README
+    for claim, here, _ in told:
+        assert all(figure in behind[claim] for figure in re.findall(r"[0-9]+\.[0-9]+%?", here)), claim
