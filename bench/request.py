@@ -17,7 +17,7 @@ from sparsegrad import Bases
 from sparsegrad.methods import METHODS, Method, Prepared, Settings
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-# Rows of every table, whatever was asked for: what the ratios are taken to, and the limit: gradients alone, nothing trains.
+# Rows of every table, whatever was asked for: what the ratios are taken to, and the limit: nothing trains.
 ALWAYS = ("full", "frozen")
 # Training batches made; longer runs go round again. One number, so that all cells of a run share one workload.
 _BATCHES = 32

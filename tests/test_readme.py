@@ -190,7 +190,7 @@ def test_what_the_sparse_product_wins_is_what_records_hold() -> None:
 
 
 def test_the_verdicts_are_the_page_s() -> None:
-    """A claim's row here and in the published page's ledger end in one verdict; its figures and the counts are there."""
+    """A claim's row here and in the published page's ledger end in one verdict; figures and counts are there."""
     page = (ROOT / "reports/published/page/report.md").read_text()
     rows = re.findall(r"^\| (C\d+) \|(?:[^|]*\|){3}([^|]*)\| ([a-z ]+) \|(.*)\|$", page, flags=re.MULTILINE)
     ledger = {claim: verdict for claim, _, verdict, _ in rows}
