@@ -15,10 +15,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 INSTALL := $(PY) -m pip install -qq --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help venv speed test page check format clean
+.PHONY: help venv speed test page reference check format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
 	@echo 'Example: make speed ARGS="--rounds 5 --json"'
 
 venv: $(STAMP) ## create .venv and install everything pinned in constraints.txt
@@ -42,6 +42,10 @@ speed: $(STAMP) ## print the speed and memory table: python -m bench.speed $(ARG
 
 page: $(STAMP) ## make reports/published/page again from the published records (ARGS goes to reports)
 	@$(PY) -m reports --results reports/published --out reports/published/page $(ARGS)
+
+reference: $(STAMP) ## make the API reference from the docstrings, build/reference/index.html
+	@$(PY) -W ignore -m pdoc --docformat google --no-show-source --output-directory build/reference \
+		sparsegrad sparsegrad.peft '!sparsegrad\.(?!peft$$).+'
 
 # One thread a process: the test processes share the cores, and sums come out in one order.
 test: check ## the gate: check, then every test (ARGS goes to pytest)
