@@ -17,7 +17,7 @@ from reports.figures.memory import Bar, memory_by_phase
 from reports.figures.pareto import Point, pareto
 from reports.reading.memory import PeakGroup
 from reports.reading.quality import Comparison
-from reports.reading.settings import model_called
+from reports.reading.settings import workload_of
 from reports.reading.speed import SpeedRun
 from reports.tables.cells import MIB
 
@@ -33,7 +33,7 @@ def speed_figure(run: SpeedRun, id: str) -> Figure | None:
     ]
     rounds = max((len(row.samples_ms) for row in run.rows.values()), default=0)
     noise = None if run.aa is None else Estimate.of(run.aa)
-    title = f"Speed over full, {model_called(run.record)}"
+    title = f"Speed over full: {workload_of(run.record)}"
     return speed_ratios(id, title, rows, reference=BASELINE, rounds=rounds, noise=noise) if rows else None
 
 
@@ -44,7 +44,7 @@ def memory_figure(group: PeakGroup, id: str) -> Figure | None:
         for name, peak in group.peaks.items()
         if peak.by_phase_bytes
     ]
-    title = f"Peak by phase, {model_called(group.record)}"
+    title = f"Peak by phase: {workload_of(group.record)}"
     return memory_by_phase(id, title, bars, instrument=drawable(group.instrument)) if bars else None
 
 

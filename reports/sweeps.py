@@ -13,7 +13,7 @@ from reports.figures.marks import Axis, Estimate
 from reports.figures.memory import Bar, memory_by_category
 from reports.reading.fields import Fields
 from reports.reading.memory import PeakGroup
-from reports.reading.settings import model_called
+from reports.reading.settings import workload_of
 from reports.reading.speed import SpeedRun
 from reports.tables.memory import Alive, largest_table
 
@@ -41,7 +41,7 @@ def sparsity_blocks(run: SpeedRun, id: str) -> list[Figure]:
         higher_is_better=True,
         note=f"95% CI, n = {rounds} paired rounds",
     )
-    return [curves(id, f"Speed over kept entries, {model_called(run.record)}", lines, across=_KEPT, upward=upward)]
+    return [curves(id, f"Speed over kept entries: {workload_of(run.record)}", lines, across=_KEPT, upward=upward)]
 
 
 def _line(name: str, points: Sequence[tuple[float, Estimate]]) -> Line:
@@ -65,6 +65,7 @@ def category_blocks(group: PeakGroup, id: str) -> list[Block]:
             ]
     if not any(bar.parts_bytes for bar in bars):
         return []
-    title = f"What is alive at the peak, {model_called(group.record)}"
+    named = workload_of(group.record)
+    title = f"What is alive at the peak: {named}"
     drawn: list[Block] = [memory_by_category(id, title, bars, instrument=", ".join(sorted(instruments)))]
-    return [*drawn, largest_table(alive, f"{id}-largest", model_called(group.record))] if alive else drawn
+    return [*drawn, largest_table(alive, f"{id}-largest", named)] if alive else drawn

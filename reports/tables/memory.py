@@ -28,7 +28,7 @@ class Alive:
     nbytes: float
 
 
-def largest_table(found: Sequence[Alive], id: str, model: str) -> Table:
+def largest_table(found: Sequence[Alive], id: str, workload: str) -> Table:
     """A row a layer or role."""
     rows = []
     for method, what in dict.fromkeys((one.method, one.what) for one in found):
@@ -44,7 +44,7 @@ def largest_table(found: Sequence[Alive], id: str, model: str) -> Table:
         ]
     return Table(
         id=id,
-        title=f"Alive at the peak, the largest layers and roles, {model}",
+        title=f"Alive at the peak, the largest layers and roles: {workload}",
         columns=(text_column("method"), text_column("of"), text_column("name"), number_column("alive", "MiB")),
         rows=tuple(rows),
         notes=(f"The {_MOST} largest of each; each storage once, as what it becomes.",),

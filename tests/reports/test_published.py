@@ -47,7 +47,7 @@ def test_the_published_page_is_made_from_its_records(name: str, made: dict[str, 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_names_no_place_outside_the_project(name: str, made: dict[str, str]) -> None:
     assert str(ROOT) not in made[name]
-    assert len(made[name]) < 5_000_000  # what a phone opens at once
+    assert len(made[name]) < 6_000_000  # what a phone opens at once
 
 
 @pytest.mark.slow

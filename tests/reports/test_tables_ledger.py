@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from bench.store import Store
 from reports.document import Certainty, Claim, Verdict
+from reports.paper.ledger import paper_ledger
 from reports.paper.printed import certain, uncertain
 from reports.paper.published import MODELS, TASKS
 from reports.paper.table_rows import held_by_seeds
@@ -123,3 +127,20 @@ def test_settings_of_two_runs_that_differ_never_share_a_name(tmp_path: Path) -> 
     made = [replace(plain, key=f"0{at}", config={**plain.config, **other}) for at, other in enumerate(others)]
     measured = rows_of(shelf_of(tmp_path, plain, *made))["T3-lora"].measured
     assert len({cell.reason for cell in measured}) == len(measured) == 1 + len(others)
+
+
+def commands_to_test() -> list[str]:
+    """What the ledgers tell a reader to type, command by command."""
+    claims = (*paper_ledger(Shelf()).claims, *ledger_of_tables(Shelf()).claims)
+    told = {part for claim in claims if claim.takes for part in re.split(r"; |, or ", claim.takes)}
+    return sorted(part for part in told if " on each " not in part)  # that one goes on in words
+
+
+@pytest.mark.parametrize("command", commands_to_test())
+def test_what_would_test_a_claim_can_be_typed(command: str) -> None:
+    python, dash_m, name, *argv = shlex.split(command)
+    assert (python, dash_m) == ("python", "-m")
+    module = import_module(name)
+    if not hasattr(module, "parser"):
+        module = import_module(f"{name}.__main__")
+    module.parser().parse_args(argv)
