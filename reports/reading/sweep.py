@@ -29,6 +29,8 @@ class Level:
     high: float | None
     verdict: str | None
     """better, worse, ``~``; None for dense itself, and where nothing pairs."""
+    idle: bool
+    """Not above one answer given to all: a tie with it says nothing. False where it is not known."""
     by_seed: tuple[float, ...]
 
 
@@ -61,7 +63,8 @@ def read_sweep(source: Source) -> Sweep:
 
 
 def _level(row: Fields) -> Level:
-    difference = row.inside_or_none("difference")
+    difference, learned = row.inside_or_none("difference"), row.inside_or_none("over_constant")
+    lead = None if learned is None else learned.number_or_none("low")
     return Level(
         task=row.text("task"),
         split=row.text("split"),
@@ -73,5 +76,6 @@ def _level(row: Fields) -> Level:
         low=None if difference is None else difference.number_or_none("low"),
         high=None if difference is None else difference.number_or_none("high"),
         verdict=row.text_or_none("verdict"),
+        idle=lead is not None and lead <= 0,
         by_seed=() if difference is None else difference.numbers("by_seed"),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,9 +111,15 @@ def test_gradients_are_judged_block_by_block(tmp_path: Path) -> None:
     assert claims_of(tmp_path / "flat")["C14"].verdict is Verdict.REPRODUCED
 
 
-def sweep(verdicts: dict[str, tuple[float, str]], *, protocol: str = "paper", synthetic: bool = False) -> Record:
-    """A sweep on BERT: by level its share and verdict."""
-    rows = [
+def sweep(
+    verdicts: Mapping[str, tuple[float, str | None]],
+    *,
+    protocol: str = "paper",
+    synthetic: bool = False,
+    idle: tuple[str, ...] = (),
+) -> Record:
+    """A sweep on BERT: by level its share and verdict; ``idle``: levels that do no better than one answer to all."""
+    rows: list[dict[str, Any]] = [
         {
             "task": "cola",
             "split": "validation",
@@ -121,6 +129,7 @@ def sweep(verdicts: dict[str, tuple[float, str]], *, protocol: str = "paper", sy
             "headline": {"mean": 0.5},
             "difference": {"mean": -0.02, "low": -0.03, "high": -0.01, "by_seed": [-0.02]},
             "verdict": verdict,
+            "over_constant": {"mean": 0.0 if kept in idle else 0.4, "low": 0.0 if kept in idle else 0.3},
         }
         for kept, (share, verdict) in verdicts.items()
     ]
@@ -139,6 +148,23 @@ def test_where_quality_declines(tmp_path: Path, below: str, above: str, verdict:
     for name, other in {"quick": sweep(levels, protocol="quick"), "made": sweep(levels, synthetic=True)}.items():
         Store(tmp_path / name).write(other)
         assert claims_of(tmp_path / name)["C10"].verdict is Verdict.NOT_TESTED
+
+
+@pytest.mark.parametrize(
+    ("idle", "verdict"),
+    [
+        ((), "not reproduced"),
+        (("100k",), "reproduced"),  # many entries that collapse are no loss to sparsity
+        (("18k", "100k"), "reproduced"),  # few that do are one
+        (("22k", "100k"), "not tested here"),
+        (("dense",), "not tested here"),
+    ],
+    ids=str,
+)
+def test_what_has_not_learned_tells_nothing_of_a_decline(tmp_path: Path, idle: tuple[str, ...], verdict: str) -> None:
+    levels = {"18k": (0.0076, "worse"), "22k": (0.0093, "~"), "100k": (0.042, "worse"), "dense": (1.0, None)}
+    Store(tmp_path).write(sweep(levels, idle=idle))
+    assert claims_of(tmp_path)["C10"].verdict.value == verdict
 
 
 def planted(folder: Path, rates: dict[str, float], *, model: str) -> None:
