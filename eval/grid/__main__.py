@@ -139,6 +139,7 @@ def _without_only(argv: Sequence[str]) -> list[str]:
 def _dry_run(args: argparse.Namespace, plan: Plan, desk: Desk) -> int:
     """Every cell that can be named, with its key; then roughly how long the rest takes here, one at a time. Of those
     that were asked for by their keys, these alone."""
+    rows: list[dict[str, str | None]]
     if args.only:
         chosen = plan.chosen(desk, args.only)
         rows = [{"key": key, "name": name, "state": state_of(desk.known(cell))} for key, (name, cell) in chosen.items()]

@@ -36,18 +36,8 @@ def test_what_is_given_goes_before_the_tables():
 
 def test_a_search_under_the_papers_protocol_is_for_any_model(tiny_encoder):
     """Its rates and batches are searched, as the paper's were: none need be published."""
-    words = (
-        "--model",
-        str(tiny_encoder),
-        "--random-weights",
-        "--task",
-        "wnli",
-        "--protocol",
-        "paper",
-        "--max-length",
-        "16",
-    )
-    words = (*words, "--max-length", "16")
+    shape = ("--model", str(tiny_encoder), "--random-weights", "--task", "wnli", "--max-length", "16")
+    words = (*shape, "--protocol", "paper")
     asked = study(*words, "--tune", "8")
     made = asked.cell("wnli", "full", seed=0, lr=1e-4)
     assert (made.protocol.epochs, made.protocol.patience, made.protocol.padding) == (20, 6, "max")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import optuna
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from optuna.trial import TrialState
 

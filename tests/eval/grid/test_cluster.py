@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from subprocess import Popen
 
@@ -16,14 +15,12 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from bench.errors import BadRequest
-from bench.store import Store
 from eval.grid.__main__ import main
 from eval.grid.cluster import Needs
+from tests.eval.grid.processes import LONG, checkpoints, ended, finished, until
 
 Words = Callable[..., list[str]]
 Start = Callable[[list[str]], Popen[str]]
-# Long enough to be killed at; checkpoints every fifth of it.
-LONG = 150
 
 
 def test_without_ray_it_is_one_line(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,40 +38,30 @@ def test_needs_below_what_is_possible_are_refused(given: dict[str, int], said: s
         Needs(**{"cpus": 1, "gpus": 0.0, "memory_bytes": None, "retries": 3, **given})  # type: ignore[arg-type]
 
 
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 200
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    return list(folder.glob("unfinished/*/checkpoint-*/trainer_state.json"))
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--memory-gib", 1_000_000), r"asks for 1e\+06 GiB of memory, no machine .* with --memory-gib"),
+        (("--gpus", 1000), r"asks for 1e\+03 GPUs, no machine offers Ray more than \d+; ask for less with --gpus"),
+    ],
+)
+def test_what_this_machine_never_holds_is_refused_not_waited_for(
+    words: Words, start: Start, tmp_path: Path, more: tuple[object, ...], said: str
+) -> None:
+    pytest.importorskip("ray")
+    driver = start(words("--ray", "local", "--workers", 1, "--cpus", 1, *more))
+    with ended(driver):
+        _, err = driver.communicate(timeout=120)
+    *_, line = err.splitlines()  # before it Ray may speak of itself
+    assert driver.returncode == 2 and re.search(said, line) and "Traceback" not in err
+    assert not (tmp_path / "out" / "glue").exists()
 
 
 def workers(driver: Popen[str]) -> list[psutil.Process]:
     """Ray's processes that run a cell, which they are named after; each has a process of its own for it."""
     below = psutil.Process(driver.pid).children(recursive=True)
     return [process for process in below if any(word.startswith("ray::stsb") for word in process.cmdline()[:1])]
-
-
-@contextmanager
-def ended(driver: Popen[str]) -> Iterator[None]:
-    """The command, and all that it has started, gone at the end."""
-    try:
-        yield
-    finally:
-        for process in [*psutil.Process(driver.pid).children(recursive=True), driver] if driver.poll() is None else ():
-            process.kill()
-        driver.communicate()
-
-
-def finished(folder: Path, cells: int) -> None:
-    """Every cell has one record, and nothing is left over."""
-    records, damaged = Store(folder).read_all("glue")
-    assert not damaged and len(records) == cells == len({record.key for record in records})
-    assert all(record.status == "ok" for record in records)
-    assert not list((folder / "unfinished").glob("*"))
 
 
 @pytest.mark.slow
