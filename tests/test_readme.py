@@ -202,3 +202,18 @@ def test_the_verdicts_are_the_page_s() -> None:
         assert f"{number} {verdict}" in README
     for claim, here, _ in told:
         assert all(figure in behind[claim] for figure in re.findall(r"[0-9]+\.[0-9]+%?", here)), claim
+
+
+def test_the_levels_of_kept_entries_are_those_of_a_published_sweep() -> None:
+    (sweep,) = (r for r in published("2026-11-21-xeon-cola") if r["kind"] == "sparsity_quality")
+    rows = {row["method"]: row for row in sweep["result"]["rows"]}
+    told = re.findall(
+        r"^\| (\d+k|dense)(?:: [a-z -]+)? \| ([0-9.]+) \| ([^|]*)\| ([^|]*)\|$", README, flags=re.MULTILINE
+    )
+    assert [level for level, *_ in told] == list(rows)
+    for level, score, difference, p in told:
+        assert score == f"{100 * rows[level]['headline']['mean']:.1f}"
+        if level != "dense":
+            gap = {name: 100 * rows[level]["difference"][name] for name in ("mean", "low", "high")}
+            assert difference.strip() == "{mean:.1f} [{low:.1f}, {high:+.1f}]".format(**gap).replace("+-", "-")
+            assert p.strip() == f"{rows[level]['difference']['p_holm']:.2g}"
