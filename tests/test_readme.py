@@ -142,9 +142,9 @@ SHAPES = ("2026-11-21-xeon", "2026-11-21-xeon-bert-base", "2026-11-21-xeon-rober
 
 
 def span(values: Iterable[float], digits: int = 2) -> str:
-    """``0.38 to 0.40``."""
-    told = sorted(values)
-    return f"{told[0]:.{digits}f} to {told[-1]:.{digits}f}"
+    """``0.38 to 0.40``; ``0.97`` where both are that."""
+    told = sorted(f"{value:.{digits}f}" for value in values)
+    return told[0] if told[0] == told[-1] else f"{told[0]} to {told[-1]}"
 
 
 def test_what_was_found_of_cost_is_what_records_hold() -> None:

@@ -22,8 +22,8 @@ _BEGINS = 0.009
 
 
 def _decline(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
-    """C10, task by task: worse than dense below the bound, not worse from it on. Where dense itself has not learned
-    there is nothing to lose."""
+    """C10, task by task: worse than dense below the bound, not worse from it on. A loss above it speaks against the
+    claim by itself. Where dense itself has not learned there is nothing to lose."""
     for sweep in shelf.sweeps:
         lost = {level.task for level in sweep.levels if level.kept == DENSE and level.idle}
         by_task: dict[tuple[str, str], list[Level]] = defaultdict(list)
@@ -33,7 +33,7 @@ def _decline(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
         for (task, method), levels in by_task.items():
             below = [level for level in levels if level.share < _BEGINS]
             above = [level for level in levels if level.share >= _BEGINS]
-            if below and above:
+            if above and (below or any(level.verdict == "worse" for level in above)):
                 yield _finding(sweep, task, method, below, above)
 
 
@@ -52,7 +52,7 @@ def _finding(sweep: Sweep, task: str, method: str, below: Sequence[Level], above
         verdict = Verdict.NOT_REPRODUCED
     elif len(lost_below) == len(below):
         verdict = Verdict.REPRODUCED
-    highest = max(below, key=lambda level: level.share)
+    highest = max(lost_above or below, key=lambda level: level.share)
     told = ", ".join(f"{level.kept} {level.verdict}" for level in sorted((*below, *above), key=lambda one: one.share))
     protocol = sweep.record.config.get("protocol")
     name = protocol.get("name") if isinstance(protocol, dict) else None

@@ -150,6 +150,12 @@ def test_where_quality_declines(tmp_path: Path, below: str, above: str, verdict:
         assert claims_of(tmp_path / name)["C10"].verdict is Verdict.NOT_TESTED
 
 
+@pytest.mark.parametrize(("above", "verdict"), [("worse", "not reproduced"), ("~", "not tested here")])
+def test_a_loss_at_more_entries_needs_no_level_below(tmp_path: Path, above: str, verdict: str) -> None:
+    Store(tmp_path).write(sweep({"30k": (0.051, above), "100k": (0.17, "~")}))
+    assert claims_of(tmp_path)["C10"].verdict.value == verdict
+
+
 @pytest.mark.parametrize(
     ("idle", "verdict"),
     [
