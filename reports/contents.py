@@ -21,6 +21,7 @@ from reports.provenance import run_of
 from reports.reading.folders import Source
 from reports.reading.shelf import Shelf
 from reports.sweeps import category_blocks, sparsity_blocks
+from reports.tables.alone import alone_table
 from reports.tables.capacity import capacity_table
 from reports.tables.chat import chat_table
 from reports.tables.compared import compared_table, judge_check_table
@@ -176,7 +177,8 @@ def _gradients(shelf: Shelf) -> Section | None:
 
 def _quality(shelf: Shelf) -> Section | None:
     blocks: list[Block] = []
-    for number, one in enumerate(shelf.quality, 1):
+    paired = [one for one in shelf.quality if len(one.runs) > 1]
+    for number, one in enumerate(paired, 1):
         blocks.append(quality_table(one, f"quality-{number}"))
         if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:
             blocks.append(drawn)
@@ -187,6 +189,8 @@ def _quality(shelf: Shelf) -> Section | None:
         blocks.append(sweep_table(sweep, f"sweep-{number}"))
         if (line := sweep_figure(sweep, f"sweep-figure-{number}")) is not None:
             blocks.append(line)
+    if alone := [one for one in shelf.quality if len(one.runs) == 1]:
+        blocks.append(alone_table(alone, "alone"))
     return Section(id="quality", title="Quality", blocks=tuple(blocks)) if blocks else None
 
 

@@ -11,7 +11,7 @@ from reports.reading.quality import Comparison
 from reports.reading.settings import setting_of
 from reports.tables.cells import MIB, absent, amount, count_cell, failure, label, number_column, text_column
 
-__all__ = ["difference_cell", "judged_table", "quality_table"]
+__all__ = ["difference_cell", "judged_table", "quality_table", "reasons", "score_cell"]
 
 
 def quality_table(one: Comparison, id: str) -> Table:
@@ -44,9 +44,9 @@ def quality_table(one: Comparison, id: str) -> Table:
 
 def _quality_row(one: Comparison, row: dict[str, Any], metrics: list[str]) -> tuple[Cell, ...]:
     sources = [run.source for run in one.runs[row["method"]]]
-    scores = [_score(row["metrics"][name], f"{row['method']}: {name}, by seed", sources) for name in metrics]
+    scores = [score_cell(row["metrics"][name], f"{row['method']}: {name}, by seed", sources) for name in metrics]
     if not row["seeds"]:
-        scores = [failure(row["status"], "; ".join(str(told["reason"]) for told in row["failures"]))] * len(metrics)
+        scores = [failure(row["status"], reasons(row))] * len(metrics)
     told = row["difference"]
     own = behind(sources)
     return (
@@ -63,7 +63,13 @@ def _quality_row(one: Comparison, row: dict[str, Any], metrics: list[str]) -> tu
     )
 
 
-def _score(told: dict[str, Any], name: str, sources: list[Any]) -> Cell:
+def reasons(row: dict[str, Any]) -> str:
+    """Why a method has no score, of all its seeds."""
+    return "; ".join(str(told["reason"]) for told in row["failures"])
+
+
+def score_cell(told: dict[str, Any], name: str, sources: list[Any]) -> Cell:
+    """Mean over seeds in points, with their standard deviation; ``told``: ``mean``, ``sd`` and ``by_seed``."""
     values = tuple(100 * value for value in told["by_seed"])
     spread = None if told["sd"] is None else f"± {100 * told['sd']:.1f}"
     detail = behind(sources, [Samples(name=name, unit="points", values=values)], "mean over seeds")

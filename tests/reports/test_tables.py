@@ -9,6 +9,7 @@ import pytest
 from bench.presets import PRESETS
 from bench.store import Store
 from eval.protocol import PAPER_SETTINGS
+from reports.contents import report
 from reports.document import CellStatus, Table
 from reports.paper.published import COST, OTHER_SETTINGS, PARAMETERS
 from reports.reading.shelf import Shelf, read_shelf
@@ -60,6 +61,20 @@ def test_a_quality_table_calls_a_tie_a_tie(tmp_path: Path) -> None:
     told = cells(table, 1)
     assert (told["accuracy"], told["difference to full"]) == ("95.0", "~ -5.0")
     assert table.rows[0][4].status is CellStatus.NOT_MEASURED
+
+
+def test_a_method_alone_has_a_score_and_no_table_of_its_own(tmp_path: Path) -> None:
+    labels = [0, 1] * 20
+    for seed in range(3):
+        Store(tmp_path).write(quality("full", seed, [1, 0, *labels[2:]], labels))
+        Store(tmp_path).write(quality("full", seed, labels, labels, task="rte"))
+        Store(tmp_path).write(quality("lora", seed, labels, labels, task="rte"))
+    shelf = read_shelf([tmp_path])
+    told = {block.id: block for block in report(shelf, folders=["r"], logs=None).blocks() if isinstance(block, Table)}
+    assert "quality-1" in told and "quality-2" not in told
+    shown = cells(told["alone"], 0)
+    assert len(told["alone"].rows) == 1
+    assert (shown["method"], shown["metric"], shown["score"], shown["seeds"]) == ("full", "accuracy", "95.0", "3")
 
 
 def test_table_3_is_comparable_on_the_papers_setting_alone(tmp_path: Path) -> None:
