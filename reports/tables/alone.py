@@ -39,7 +39,7 @@ def alone_table(several: Sequence[Comparison], id: str) -> Table:
 
 
 def _rows(one: Comparison) -> list[tuple[Cell, ...]]:
-    made = []
+    made: list[tuple[Cell, ...]] = []
     for row in one.rows(one.reference()):
         sources = [run.source for run in one.runs[row["method"]]]
         own = behind(sources)
