@@ -82,7 +82,8 @@ def add_method_words(parser: Parser, *, kept_list: Sequence[str] = ()) -> None:
     group.add_argument("--fixed-basis", choices=("per-block", "shared"), default="per-block", help="bases of a fixed "
                        "support (default: %(default)s)")  # fmt: skip
     if not kept_list:  # LoRA and its kin keep no entries
-        group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the paper's for the preset, else 7)")
+        group.add_argument("--lora-rank", type=int, metavar="R", help="of LoRA and its kin (default: the "
+                           "paper's for the preset, else 7)")  # fmt: skip
     group.add_argument("--trainable", choices=("mlp", "all"), default="mlp", help="mlp: MLP linears and classification "
                        "head; all: everything else trains too, dense (the paper) (default: %(default)s)")  # fmt: skip
     group.add_argument("--lr", type=float, default=1e-4, metavar="X", help="learning rate (default: %(default)s)")

@@ -58,7 +58,8 @@ def parser() -> Parser:
                        "is compared, else the first)")  # fmt: skip
     group.add_argument("--kept", default="0.01", metavar="K", help="entries of each layer's gradient kept a step: a "
                        "count (22000, 22k) or a share (0.01, 1%%) (default: %(default)s)")  # fmt: skip
-    group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the paper's for the preset, else 7)")
+    group.add_argument("--lora-rank", type=int, metavar="R", help="of LoRA and its kin (default: the paper's "
+                       "for the preset, else 7)")  # fmt: skip
     group.add_argument("--budget", choices=("params", "bytes", "time"), help="params: LoRA and its kin get the rank "
                        "with as many trained parameters as entries are kept; bytes: the rank whose adapter file is as "
                        "large as compact SparseGrad's (methods that keep whole weights have no adapter, and stay as "

@@ -49,7 +49,7 @@ def add_text_words(
     group.add_argument("--model", metavar="M", required=model is None, **count, help="preset, hub id or local "
                        f"folder of an encoder{said}")  # fmt: skip
     group.add_argument("--random-weights", action="store_true", help="the model's shape alone: nothing is fetched")
-    group.add_argument("--tokenizer", metavar="PATH", help="(default: the model's own)")
+    group.add_argument("--tokenizer", metavar="PATH", help="preset or local folder (default: the model's own)")
     said = "" if task is None else f" (default: {' '.join(task)}, which is generated)"
     group.add_argument("--task", nargs="+", metavar="T", required=task is None, default=task, help=f"GLUE tasks{said}")
     group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with TASK/train.tsv and "

@@ -80,7 +80,9 @@ def _add_method_words(made: Parser) -> None:
                        "by 32 that holds --kept)")  # fmt: skip
     group.add_argument("--fixed-basis", choices=("per-block", "shared"), default="per-block", help="bases of a fixed "
                        "support (default: %(default)s)")  # fmt: skip
-    group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the preset's, 7 or 32)")
+    group.add_argument(
+        "--lora-rank", type=int, metavar="R", help="of LoRA and its kin (default: the preset's, 7 or 32)"
+    )
     group.add_argument("--targets", metavar="REGEX", help="names of the linears (default: the preset's or the model's)")
     group.add_argument("--every", type=int, metavar="N", help="block stride (default: the preset's or the model's)")
     group.add_argument("--calibration-steps", type=int, default=30, metavar="N", help="batches that bases are made "

@@ -52,7 +52,8 @@ def parser() -> Parser:
                        "else the first)")  # fmt: skip
     group.add_argument("--kept", nargs="+", default=["0.01"], metavar="K", help="entries of each layer's gradient kept "
                        "a step: counts (22000, 22k) or shares (0.01, 1%%) (default: 0.01)")  # fmt: skip
-    group.add_argument("--lora-rank", type=int, metavar="R", help="(default: the paper's for the preset, else 7)")
+    group.add_argument("--lora-rank", type=int, metavar="R", help="of LoRA and its kin (default: the paper's "
+                       "for the preset, else 7)")  # fmt: skip
     group.add_argument("--budget", choices=("params", "bytes"), help="equal ranks, as eval.glue (default: --lora-rank)")
     add_budget_words(group)
     add_protocol_words(made)
