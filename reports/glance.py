@@ -89,7 +89,7 @@ def quality_at_a_glance(shelf: Shelf, id: str) -> Figure | None:
     names = list(dict.fromkeys(name for panel in told for own in panel.series.values() for name in own))
     if not names:
         return None
-    return panels(id, "What it is worth", names, told, width=1.9, notes=("Hollow: a tie with full fine-tuning.",))
+    return panels(id, "What it is worth", names, told, width=2.3, notes=("Hollow: a tie with full fine-tuning.",))
 
 
 def _largest(runs: Sequence[SpeedRun]) -> dict[str, SpeedRun]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from reports.reading.shelf import read_shelf
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -217,3 +219,32 @@ def test_the_levels_of_kept_entries_are_those_of_a_published_sweep() -> None:
             gap = {name: 100 * rows[level]["difference"][name] for name in ("mean", "low", "high")}
             assert difference.strip() == "{mean:.1f} [{low:.1f}, {high:+.1f}]".format(**gap).replace("+-", "-")
             assert p.strip() == f"{rows[level]['difference']['p_holm']:.2g}"
+
+
+def test_the_methods_on_cola_are_those_of_a_published_comparison() -> None:
+    (compared,) = (r for r in published("2026-11-21-xeon-cola") if r["kind"] == "glue_comparison")
+    told = re.findall(r"^\| (\S+) \| [0-9.]+[Mk] (?:\|[^|]*){2}\| ([0-9.]+) \| ([^|]*)\|$", README, flags=re.MULTILINE)
+    assert [method for method, *_ in told] == [row["method"] for row in compared["result"]["rows"]]
+    for (_, score, difference), row in zip(told, compared["result"]["rows"], strict=True):
+        assert score == f"{100 * row['headline']['mean']:.1f}"
+        if row["method"] != "full":
+            gap = {name: 100 * row["difference"][name] for name in ("mean", "low", "high")}
+            shown = "~ " * (row["verdict"] == "~") + "{mean:+.1f} [{low:+.1f}, {high:+.1f}]".format(**gap)
+            assert difference.strip() == shown
+
+
+@pytest.mark.slow
+def test_what_is_said_of_the_paper_s_method_against_lora_follows_from_the_runs() -> None:
+    """Paired anew from the items of the published runs, by the test of the report."""
+    said = " ".join(README.split("## What we found")[1].split("\n## ")[0].split())
+    for folder, task, words in (
+        ("2026-11-21-xeon-cola", "cola", "ahead of LoRA by {mean:.1f} points of MCC [{low:.1f}, {high:.1f}]"),
+        ("2026-11-21-cpu-sst2", "sst2", "behind LoRA by {mean:.1f} points [{low:.1f}, {high:.1f}]"),
+    ):
+        shelf = read_shelf([ROOT / "reports/published" / folder])
+        (one,) = (one for one in shelf.quality if one.task == task and "lora" in one.runs)
+        (row,) = (row for row in one.rows("lora") if row["method"] == "sparsegrad-planned")
+        gap = {name: 100 * row["difference"][name] for name in ("mean", "low", "high")}
+        if gap["mean"] < 0:
+            gap = {"mean": -gap["mean"], "low": -gap["high"], "high": -gap["low"]}
+        assert words.format(**gap) in said
