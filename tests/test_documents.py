@@ -13,6 +13,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
+from tests.eval.launching import free_port
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = sorted(
@@ -139,6 +141,9 @@ def test_a_command_is_understood(command: str, place: Path) -> None:
 def test_a_launched_command_is_understood_by_all_its_processes(command: str, place: Path) -> None:
     before = sorted(place.rglob("*"))
     launcher, *words = shlex.split(command)
+    place_of_port = words.index("launch") + 1 if launcher == "accelerate" else 0
+    port = "--main_process_port" if launcher == "accelerate" else "--master-port"
+    words[place_of_port:place_of_port] = [port, str(free_port())]  # both launchers' own is one for all that run here
     argv = [str(Path(sys.executable).parent / launcher), *words, "--dry-run"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
