@@ -146,9 +146,7 @@ def test_a_launched_command_is_understood_by_all_its_processes(command: str, pla
     words[place_of_port:place_of_port] = [port, str(free_port())]  # both launchers' own is one for all that run here
     argv = [str(Path(sys.executable).parent / launcher), *words, "--dry-run"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
-    # On a loaded machine torch 2.13 sometimes aborts a process of the group as it exits, its answer given. Not mended.
-    aborted = "terminate called without an active exception" in done.stderr
-    assert done.returncode == 0 or aborted, done.stderr
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert sorted(place.rglob("*")) == before
 
