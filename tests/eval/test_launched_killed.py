@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -14,7 +13,6 @@ from unittest.mock import patch
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-import torch
 from transformers import Trainer
 from transformers.trainer_callback import TrainerState
 
@@ -22,7 +20,8 @@ from bench.record import Record
 from bench.store import Store
 from eval.cell import Cell
 from eval.finetune import finetune
-from tests.eval.launching import begun, free_port, launched
+from tests.eval.launching import begun, launched
+from tests.gloo import WORLD, in_two_processes
 
 # 60 examples in batches of 8 are 8 updates an epoch; the first checkpoint, after 28, is not at the end of one.
 STEPS = 155
@@ -101,11 +100,10 @@ def test_a_killed_run_goes_on_to_the_same_end(
         assert resumed.result[name] == wanted.result[name]
 
 
-def _train(rank: int, port: int, cell: Cell, folder: Path) -> None:
+def _train(rank: int, cell: Cell, folder: Path) -> None:
     """A process of two; the second is a second late with its random numbers. Fails where the first does not wait."""
-    place = {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    place = {"RANK": rank, "WORLD_SIZE": WORLD, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": 0}
     os.environ.update({name: str(value) for name, value in place.items()})
-    torch.distributed.init_process_group("gloo")
     save, tell = Trainer._save_rng_state, TrainerState.save_to_json
 
     def late(trainer: Trainer, output_dir: str) -> None:
@@ -118,16 +116,9 @@ def _train(rank: int, port: int, cell: Cell, folder: Path) -> None:
 
     with patch.object(Trainer, "_save_rng_state", late), patch.object(TrainerState, "save_to_json", last):
         finetune(cell, folder, None, 1)
-    torch.distributed.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_a_checkpoint_counts_once_every_process_has_saved_its_own(cell: Callable[..., Cell], tmp_path: Path) -> None:
     """Killed before, it would be gone on from with other draws of dropout."""
-    port, context = free_port(), multiprocessing.get_context("spawn")
-    both = [context.Process(target=_train, args=(rank, port, cell(steps=2), tmp_path / "run")) for rank in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(timeout=200)
-    assert [process.exitcode for process in both] == [0, 0]
+    in_two_processes(_train, tmp_path / "meeting", cell(steps=2), tmp_path / "run")

@@ -1,12 +1,9 @@
 """Two gloo processes train a compact model as one does at the same global batch: DDP, and FSDP's sharded parameters.
 
-The processes run this file, once for all tests, and answer with one JSON object from rank 0.
+What they came to is one JSON object of rank 0.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +12,7 @@ from torch import nn
 
 from sparsegrad import SparseGradError, calibrate, convert
 from sparsegrad.compact import CompactLinear
+from tests.gloo import WORLD, in_two_processes
 
 WIDTH, HIDDEN, STEPS = 8, 16, 5
 
@@ -84,44 +82,28 @@ def refusal(make):
     return "not refused"
 
 
-def worker(rank: int, world: int, meeting: str) -> None:
+def worker(rank: int, before: nn.Module, told: Path) -> None:
     from torch.distributed.fsdp import fully_shard
 
-    before = compact("merged")
-    torch.distributed.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     answer = {
         "at convert": refusal(lambda: compact("merged")),
         "at forward": refusal(lambda: before(batches()[0]["x"])),
-        "additive": train(nn.parallel.DistributedDataParallel(compact("additive")), rank, world),
-        "planned": train(nn.parallel.DistributedDataParallel(compact("planned")), rank, world),
+        "additive": train(nn.parallel.DistributedDataParallel(compact("additive")), rank, WORLD),
+        "planned": train(nn.parallel.DistributedDataParallel(compact("planned")), rank, WORLD),
     }
     for execution in ("additive", "planned"):
         sharded = compact(execution)
-        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (world,))
+        mesh = torch.distributed.device_mesh.init_device_mesh("cpu", (WORLD,))
         for block in sharded.blocks:
             fully_shard(block, mesh=mesh)
-        answer[f"sharded {execution}"] = train(fully_shard(sharded, mesh=mesh), rank, world)
+        answer[f"sharded {execution}"] = train(fully_shard(sharded, mesh=mesh), rank, WORLD)
     if rank == 0:
-        print(json.dumps(answer))
-    torch.distributed.destroy_process_group()
+        told.write_text(json.dumps(answer))
 
 
 def test_two_processes_are_one_at_the_same_global_batch(tmp_path):
-    command = [sys.executable, __file__]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    workers = [
-        subprocess.Popen(
-            [*command, str(rank), "2", str(tmp_path / "meeting")],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [worker.communicate(timeout=120) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], told
-    answer = json.loads(told[0][0])
+    in_two_processes(worker, tmp_path / "meeting", compact("merged"), tmp_path / "told.json")
+    answer = json.loads((tmp_path / "told.json").read_text())
     for refused in (answer["at convert"], answer["at forward"]):
         assert "'merged'" in refused and "processes" in refused and "'additive'" in refused
     alone = train(compact("additive"))
@@ -141,7 +123,3 @@ def test_alone_planned_writes_that_model():
     model = compact("planned")
     assert train(model)["moved"] > 0
     assert all(isinstance(block.up, CompactLinear) for block in model.blocks)
-
-
-if __name__ == "__main__":
-    worker(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

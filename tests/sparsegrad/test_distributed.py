@@ -1,13 +1,10 @@
 """Two gloo processes give the single process's result at equal global batch, for every method that trains.
 
-The processes run this file, once for all tests; each writes what it came to, and the tests read that.
+The processes run once for all tests; each writes what it came to, and the tests read that.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +18,9 @@ from sparsegrad import Bases, SparseGradError, calibrate, clip_grad_norm_, data_
 from sparsegrad.linear import SparseGradLinear
 from sparsegrad.methods import METHODS, Prepared, Settings
 from sparsegrad.selection import selection_of
+from tests.gloo import WORLD, in_two_processes
 
-WORLD, STEPS, ROWS = 2, 4, 8
+STEPS, ROWS = 4, 8
 TRAINING = [name for name, method in METHODS.items() if method.trains]
 DYNAMIC = ["meprop", "sparsegrad-regular", "sparsegrad-sd", "sparsegrad-planned"]
 # Each backward of a step is a micro-batch of its own; under no_sync all but the last.
@@ -109,25 +107,15 @@ def refusal(rank: int) -> str:
 
 
 def worker(rank: int, folder: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
     told = {name: train(name, rank, WORLD) for name in [*TRAINING, ACCUMULATED]}
     torch.save({**told, "refusal": refusal(rank)}, folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each process came to."""
     folder = tmp_path_factory.mktemp("ranks")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)], env=environment, stderr=subprocess.PIPE, text=True
-        )
-        for rank in range(WORLD)
-    ]
-    errors = [started.communicate(timeout=150)[1] for started in workers]
-    assert [started.returncode for started in workers] == [0] * WORLD, errors
+    in_two_processes(worker, folder / "meeting", folder)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(WORLD)]
 
 
@@ -178,7 +166,3 @@ def test_alone_it_changes_nothing_and_lives_on_in_a_new_selection() -> None:
         selection = selection_of(layer.weight)
         assert selection is not None and selection.averages
         assert layer.weight.grad is not None and layer.weight.grad._nnz() == layer.kept
-
-
-if __name__ == "__main__":
-    worker(int(sys.argv[1]), Path(sys.argv[2]))

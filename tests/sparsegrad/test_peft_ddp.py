@@ -7,10 +7,10 @@ import pytest
 import torch
 from peft import get_peft_model
 from torch import nn
-from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from sparsegrad.peft import SparseGradConfig
+from tests.gloo import in_two_processes
 
 
 def _net() -> Any:
@@ -32,20 +32,17 @@ def _steps(model: nn.Module, x: torch.Tensor, y: torch.Tensor) -> None:
         optimizer.step()
 
 
-def _rank(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+def _rank(rank: int, folder: Path) -> None:
     x, y = _data()
     for broadcast in (True, False):
         model = _net()
         _steps(DistributedDataParallel(model, broadcast_buffers=broadcast), x[rank::2], y[rank::2])
-        torch.save(model.state_dict(), Path(folder) / f"{rank}-{broadcast}.pt")
-    torch.distributed.destroy_process_group()
+        torch.save(model.state_dict(), folder / f"{rank}-{broadcast}.pt")
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
-    spawn(_rank, (str(tmp_path),), nprocs=2)
+    in_two_processes(_rank, tmp_path / "meeting", tmp_path)
     alone = _net()
     before = {name: tensor.clone() for name, tensor in alone.state_dict().items()}
     _steps(alone, *_data())
