@@ -41,7 +41,8 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Fill in Holm's p-value and the verdict of all comparisons of a command, in place.
 
     better, worse: adjusted p below 0.05. `~`: a tie, as far as these items and seeds tell: `detectable`, the smallest
-    true difference that is found four times out of five at Holm's strictest step, 0.05 over the number of comparisons.
+    true difference that is found four times out of five at Holm's strictest step, 0.05 over the number of comparisons;
+    None where nothing was tested: one seed, or the same answers throughout.
     """
     told = [row for row in rows if row["difference"] is not None]
     adjusted = holm([row["difference"]["p"] for row in told])
@@ -126,7 +127,7 @@ def _difference(task: str, split: str, pairs: Sequence[tuple[Record, Record]], m
 
 
 def _detectable(told: Mapping[str, Any], comparisons: int) -> float | None:
-    if told["standard_error"] is None:
+    if not told["standard_error"]:  # infinite, or 0
         return None
     freedom = math.inf if told["freedom"] is None else told["freedom"]
     return _finite(detectable_shift(told["standard_error"], freedom, confidence=1 - _SIGNIFICANT / comparisons))

@@ -77,6 +77,8 @@ def _difference(row: Mapping[str, Any]) -> list[str]:
     told = row["difference"]
     if told is None:
         return ["", "", "", ""]
+    if _same(row):
+        return ["the same", "", "", ""]
     mark = "~ " if row["verdict"] == "~" else ""
     interval = f"[{_signed(told['low'], '-inf')}, {_signed(told['high'], '+inf')}]"
     bound = (
@@ -84,6 +86,12 @@ def _difference(row: Mapping[str, Any]) -> list[str]:
     )
     seen = "n/a" if told["detectable"] is None else points(told["detectable"])
     return [f"{mark}{_signed(told['mean'], '')} {interval}", f"{told['p_holm']:.2g}", bound, seen]
+
+
+def _same(row: Mapping[str, Any]) -> bool:
+    """Whether the method scores as the reference does on whatever items and seeds."""
+    told = row["difference"]
+    return told is not None and told["mean"] == told["standard_error"] == 0
 
 
 def _forgotten(row: Mapping[str, Any]) -> list[str]:
@@ -122,6 +130,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             "lower bound: one-sided 95%; above minus the margin the method is not inferior to the reference.",
             "could see: the smallest true difference that is told from a tie four times out of five, so corrected.",
         ]
+    if any(_same(row) for row in rows):
+        told.append("the same: scores equal on whatever items and seeds, as those of equal answers: nothing to test.")
     idle = [row for row in rows if row["over_constant"] is not None and (row["over_constant"]["low"] or 0) <= 0]
     if idle and seeds > 1:
         names = ", ".join(dict.fromkeys(f"{row['method']} on {_named(row['task'], row['split'])}" for row in idle))

@@ -41,11 +41,11 @@ class Basis:
 
 @dataclass(frozen=True, kw_only=True)
 class Bases:
-    """Immutable result of :func:`sparsegrad.calibrate`.
+    """Immutable result of ``sparsegrad.calibrate``.
 
     Attributes:
         kind: "shared" (one pair per role, the paper), "per-block" (one per linear) or "none" (the original space).
-        table: role (shared) or linear name (per-block) -> :class:`Basis`; empty for "none".
+        table: role (shared) or linear name (per-block) -> ``Basis``; empty for "none".
         layers: linear name -> (role, (out, in)), the linears the bases were made for.
         fingerprint: digest of those linears' weights before training.
         header: what made them: model, data, steps, sides and so on (JSON types).
@@ -75,7 +75,7 @@ class Bases:
         return cls(kind="none", table={}, layers=layers_of(found), fingerprint=fingerprint(found), header=told)
 
     def rotations(self, wanted: Sequence[Target]) -> dict[str, Rotation]:
-        """A :class:`Rotation` for each wanted linear's name, one object where linears share a basis.
+        """A ``Rotation`` for each wanted linear's name, one object where linears share a basis.
 
         Raises:
             BasesMismatch: there is none for a linear, or its shape is another.
@@ -119,7 +119,7 @@ class Bases:
         return made[place]
 
     def slices(self, wanted: Mapping[str, tuple[Target, Core]]) -> dict[str, Slices]:
-        """The :class:`Slices` of each linear's core by its name, one object where linears share a basis and a core.
+        """The ``Slices`` of each linear's core by its name, one object where linears share a basis and a core.
 
         Raises:
             BasesMismatch: bases without energies, of one side only, of another shape, or with a smaller core.
@@ -172,7 +172,7 @@ class Bases:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Bases:
-        """Read what :meth:`save` wrote.
+        """Read what ``save`` wrote.
 
         Raises:
             BasesMismatch: no such file, damaged, or not a bases file of this format.
@@ -204,7 +204,7 @@ class Bases:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any], *, source: str) -> Bases:
-        """The inverse of :meth:`to_tensors`; BasesMismatch where ``header`` is not one of ours."""
+        """The inverse of ``to_tensors``; BasesMismatch where ``header`` is not one of ours."""
         try:
             told = header["bases"]
             if told["format"] != FORMAT:
@@ -279,7 +279,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of :func:`write_safetensors`; BasesMismatch where the file is missing, damaged or foreign."""
+    """Tensors and header of ``write_safetensors``; BasesMismatch where the file is missing, damaged or foreign."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["sparsegrad"])

@@ -37,7 +37,7 @@ class CompactLinear(nn.Module):
     of the products: no autocast) and one process only. "planned" does so where that is cheaper for the tokens at hand,
     and adds elsewhere. A state dict holds W without the update in each of them.
 
-    Built by :meth:`from_linear`, undone by :func:`sparsegrad.revert`.
+    Built by ``from_linear``, undone by ``sparsegrad.revert``.
     """
 
     places: Tensor

@@ -38,10 +38,10 @@ def convert(
     All layers are built before the first is put in, so that an error leaves the model as it was.
 
     Args:
-        bases: from :func:`calibrate` on this model's present weights.
+        bases: from ``calibrate`` on this model's present weights.
         kept: entries of each layer's gradient that live: a count such as 22_000 (int) or a share such as 0.01 (float).
-        support: "dynamic": the top-k of every step, in a :class:`SparseGradLinear` whose weight requires grad as the
-            old one did. "fixed": the k of most calibration energy in a core, in a :class:`CompactLinear`, which trains
+        support: "dynamic": the top-k of every step, in a ``SparseGradLinear`` whose weight requires grad as the
+            old one did. "fixed": the k of most calibration energy in a core, in a ``CompactLinear``, which trains
             ``values`` (k,) alone.
         core: (r, c) of a fixed support; default: the smallest square divisible by 32 that holds ``kept`` entries, each
             side clipped to the layer.

@@ -23,10 +23,10 @@ class SparseGradLinear(nn.Module):
 
     Parameters: ``weight`` (out, in): W~ = V W U^T, or W itself where the execution is "planned"; ``bias`` (out,) or
     None. ``weight.grad`` is coalesced COO with k entries in rotated coordinates (with regular and sd dense where k is
-    every entry); :class:`SparseGradOptimizer` knows the way back, other optimizers only where the weight is rotated
+    every entry); ``SparseGradOptimizer`` knows the way back, other optimizers only where the weight is rotated
     too. Input (..., in) of any floating dtype, output (..., out).
 
-    Built by :meth:`from_linear`, undone by :func:`sparsegrad.revert`.
+    Built by ``from_linear``, undone by ``sparsegrad.revert``.
     """
 
     basis_fingerprint: Tensor

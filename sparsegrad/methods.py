@@ -92,7 +92,7 @@ def _trained(model: nn.Module) -> Iterable[Tensor]:
 class Method:
     """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied.
 
-    ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (:meth:`calibration`).
+    ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (``calibration``).
     ``file``: the tensors its adapter file holds for the tuned linears.
     ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
     another way. ``beside``: the methods that claims about it are made against.

@@ -22,7 +22,7 @@ FORMAT = 1
 
 
 def save(model: nn.Module, folder: str | os.PathLike[str], *, half: bool = False) -> Path:
-    """Write what :func:`load` needs to make a plain model into this one; returns the file's path.
+    """Write what ``load`` needs to make a plain model into this one; returns the file's path.
 
     One file, written aside and renamed, so that a kill leaves the old or the new one, never a mixture. Of a model with
     dynamic support ``folder/sparsegrad.safetensors``: its whole state, its bases, and how it was converted. Of a

@@ -96,5 +96,6 @@ def _difference(good: Sequence[Record], reference: Sequence[Record]) -> dict[str
     return {
         **told,
         "over_conversations": over_conversations,
-        "detectable": detectable if math.isfinite(detectable) else None,
+        # Without spread nothing was tested.
+        "detectable": detectable if 0 < detectable < math.inf else None,
     }

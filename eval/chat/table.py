@@ -51,13 +51,21 @@ def _difference(row: Mapping[str, Any]) -> list[str]:
     told = row["difference"]
     if told is None:
         return ["", "", ""]
+    if _same(row):
+        return ["the same", "", ""]
     alone = len(told["by_seed"]) < 2
     ends = told["over_conversations"] if alone else told
     interval = f"{told['mean']:+.3f} [{ends['low']:+.3f}, {ends['high']:+.3f}]"
     if alone:
         return [interval, "n/a", "n/a"]
-    seen = "n/a" if told["detectable"] is None else f"{told['detectable']:.3f}"
+    seen = "n/a" if told["detectable"] is None else f"{told['detectable']:.3f}".replace("0.000", "<0.001")
     return [f"~ {interval}" if row["verdict"] == "~" else interval, f"{told['p_holm']:.2g}", seen]
+
+
+def _same(row: Mapping[str, Any]) -> bool:
+    """Whether every conversation has the reference's loss."""
+    told = row["difference"]
+    return told is not None and told["mean"] == told["item_error"] == 0 and not any(told["by_seed"])
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
@@ -77,6 +85,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
                "and seeds. ~: a tie: p above 0.05 after Holm's correction over all methods. could see: the smallest "
                "true difference that this comparison finds four times out of five.")
         )  # fmt: skip
+    if any(_same(row) for row in rows):
+        told.append("the same: every conversation has the reference's loss, with every seed: nothing to test.")
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory)"}
     told += [f"peak: {meaning.get(name, name)}, over the first two updates." for name in sorted(instruments)]

@@ -65,7 +65,7 @@ class Ask:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What the judge's service gave for one :class:`Ask`, as received: reading a score off it is ``parsing``'s work.
+    """What the judge's service gave for one ``Ask``, as received: reading a score off it is ``parsing``'s work.
 
     Exactly one of ``text`` and ``failure`` is None. ValueError otherwise, and for a field of another type or range.
     """

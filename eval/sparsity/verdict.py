@@ -18,6 +18,8 @@ __all__ = ["verdicts"]
 Row = Mapping[str, Any]
 
 _NO_VERDICT: Row = {**dict.fromkeys(("found", "from_kept", "loss_at", "loss", "could_see")), "ties_below": []}
+# Of levels that nothing was tested of.
+_SAME = "each scores as dense does on whatever items"
 
 
 def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -26,9 +28,9 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     found: "loss", "no loss" or None, no verdict: then the sentence says why, and nothing is told of levels and losses.
     from_kept: the level from which on no loss is found, None where there is none such. loss_at, loss: the highest level
     that is worse than dense, and its difference. could_see: the smallest loss, as a share, that the levels from
-    from_kept on would have shown four times out of five. ties_below: levels below loss_at that are ties.
-    to_lose: what dense has over one answer given to all, a share. idle: levels that are not above that answer. missing:
-    levels of which fewer than two seeds ran beside dense.
+    from_kept on would have shown four times out of five, None where they all score as dense does on whatever items.
+    ties_below: levels below loss_at that are ties. to_lose: what dense has over one answer given to all, a share.
+    idle: levels that are not above that answer. missing: levels of which fewer than two seeds ran beside dense.
     sentence: the same for people.
     """
     groups: dict[tuple[str, str, str], list[Row]] = {}
@@ -58,7 +60,7 @@ def _verdict(rows: Sequence[Row], dense: Row) -> dict[str, Any]:
         "from_kept": above[-1]["kept"] if above else None,
         "loss_at": None if onset is None else onset["kept"],
         "loss": None if onset is None else {name: onset["difference"][name] for name in ("mean", "low", "high")},
-        "could_see": max((row["difference"]["detectable"] for row in above), default=None),
+        "could_see": max((row["difference"]["detectable"] or 0.0 for row in above), default=0.0) or None,
         "ties_below": [row["kept"] for row in told[: max(at, 0)] if row["verdict"] != "worse"],
         "to_lose": None if dense["over_constant"] is None else dense["over_constant"]["mean"],
         "idle": [row["kept"] for row in told if _idle(row)],
@@ -103,7 +105,7 @@ def _why_not(rows: Sequence[Row], told: Sequence[Row], dense: Row, made: Row) ->
             f"{told[-1]['kept']}, the most that was tried, is told neither from dense nor from one answer given to "
             "all: train longer, at other rates, or with more seeds"
         )
-    if made["found"] == "no loss" and made["to_lose"] is not None and made["could_see"] >= made["to_lose"]:
+    if made["found"] == "no loss" and made["to_lose"] is not None and (made["could_see"] or 0.0) >= made["to_lose"]:
         return (
             f"dense has {_points(made['to_lose'])} over one answer given to all, and a loss of all of it would likely "
             f"not have been seen (of {_points(made['could_see'])} it would): give more seeds, or train longer"
@@ -112,7 +114,9 @@ def _why_not(rows: Sequence[Row], told: Sequence[Row], dense: Row, made: Row) ->
 
 
 def _no_loss(made: Row) -> str:
-    seen = f"this run could have seen a loss of {_points(made['could_see'])}{_of_all(made)}"
+    seen = _SAME
+    if made["could_see"] is not None:
+        seen = f"this run could have seen a loss of {_points(made['could_see'])}{_of_all(made)}"
     if made["idle"]:
         return f"not found: from {made['from_kept']} kept on no level is worse than dense; {seen}."
     return f"not found: no level is worse than dense; {seen}."
@@ -122,7 +126,8 @@ def _loss(made: Row, most: Row) -> str:
     loss = made["loss"]
     size = f"{-100 * loss['mean']:.1f} points [{-100 * loss['high']:.1f}, {-100 * loss['low']:.1f}]"
     if made["from_kept"] is not None:
-        seen = f"of {_points(made['could_see'])}{_of_all(made)} it would have been"
+        could = made["could_see"]
+        seen = _SAME if could is None else f"of {_points(could)}{_of_all(made)} it would have been"
         told = f"from {made['from_kept']} kept on no loss is found ({seen}); at {made['loss_at']} a loss of {size}."
     elif most["kept"] == made["loss_at"]:
         told = f"at {made['loss_at']}, the most that was tried, a loss of {size}: give more to --kept-list."

@@ -14,7 +14,7 @@ from .kind import SPARSEGRAD
 
 @dataclass
 class SparseGradConfig(PeftConfig):
-    """Configuration of a :class:`SparseGradModel`, for ``get_peft_model`` and ``PeftModel.from_pretrained``.
+    """Configuration of a ``SparseGradModel``, for ``get_peft_model`` and ``PeftModel.from_pretrained``.
 
     Args:
         kept: trainable entries of each layer: a count (int) or a share of its weight's entries (float).

@@ -31,7 +31,7 @@ class SparseGradModel(BaseTuner):
     """A model with SparseGrad adapters; made by ``get_peft_model(model, SparseGradConfig(...))``.
 
     Args:
-        model: the model to adapt, changed in place. peft_config: a :class:`SparseGradConfig`, or one for each adapter
+        model: the model to adapt, changed in place. peft_config: a ``SparseGradConfig``, or one for each adapter
         name. adapter_name: of the first adapter.
     Raises:
         SparseGradError: a quantised or tied linear, entries or a core that do not fit, other bases, no targets. The

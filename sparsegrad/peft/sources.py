@@ -31,13 +31,13 @@ class Support:
 
 
 class Source(Protocol):
-    """How the layers of one adapter get their :class:`Support`."""
+    """How the layers of one adapter get their ``Support``."""
 
     def names(self, model: nn.Module) -> list[str]:
         """The linears to adapt where the user names none."""
 
     def check(self, model: nn.Module, linears: Mapping[str, nn.Module]) -> None:
-        """SparseGradError where :meth:`support` could not be given for one of these linears."""
+        """SparseGradError where ``support`` could not be given for one of these linears."""
 
     def support(self, name: str, linear: nn.Module) -> Support:
         """For one linear, by its qualified name."""

@@ -123,6 +123,22 @@ def test_what_was_not_measured_is_not_a_number():
     json.dumps([rows, told], allow_nan=False)
 
 
+def test_the_same_answers_are_told_as_that_and_nothing_of_them_is_tested():
+    """No zero stands for a difference that could have been seen. One seed tells nothing of other seeds, here too."""
+    made = runs(full=0.9, worse=0.7)
+    made["twin"] = [
+        record("twin", r.seed, np.array(r.result["splits"]["validation"]["predictions"])) for r in made["full"]
+    ]
+    rows = rows_of(made)
+    assert rows["twin"]["verdict"] == "~" and rows["twin"]["difference"]["detectable"] is None
+    out = printed(rows)
+    lines = {line.split()[0].strip("│"): line for line in out.splitlines() if line.startswith("│")}
+    assert "│ the same │" in " ".join(lines["twin"].split()) and "0.0" not in lines["twin"].split("│")[4:8]
+    assert "the same: scores equal" in out and "the same" not in printed(rows_of(runs(full=0.9, other=0.9)))
+    one = printed(rows_of({name: records[:1] for name, records in made.items()}))
+    assert "the same" not in one and "One seed tells nothing" in one
+
+
 def test_every_reported_split_is_a_row_of_its_own():
     labels = RNG.integers(0, 3, 60)
     made = {}

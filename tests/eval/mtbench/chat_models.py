@@ -44,7 +44,7 @@ def save_rambler(folder: Path, texts: Sequence[str]) -> None:
 
 
 def save_rater(folder: Path, texts: Sequence[str]) -> None:
-    """It says :data:`VERDICT` to everything.
+    """It says ``VERDICT`` to everything.
 
     Attention and MLP write nothing, so that the next token follows from the last alone: row b of the output matrix is
     the normalised embedding of the token a that b is to follow.

@@ -1,6 +1,6 @@
 """A judge's service on this machine, spoken to over real HTTP, that can misbehave in every way a real one does.
 
-What it does with each chat completion is an :data:`Act`. ``misbehave`` queues acts for the next requests; after them
+What it does with each chat completion is an ``Act``. ``misbehave`` queues acts for the next requests; after them
 ``usual`` is done, which is a verdict whose rating follows from the prompt alone.
 """
 

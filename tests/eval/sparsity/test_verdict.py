@@ -82,12 +82,21 @@ def test_a_planted_loss_is_found_at_its_level() -> None:
 
 
 def test_a_tie_is_a_tie_and_says_what_could_have_been_seen() -> None:
-    sweep = planted({"0.5%": 0.0, "1%": 0.0, "2%": 0.0})
+    sweep = planted({"0.5%": 0.004, "1%": 0.004, "2%": 0.0})
     told = verdict(sweep)
     assert told["found"] == "no loss" and told["loss_at"] is None and told["from_kept"] == "0.5%"
-    seen = [row["difference"]["detectable"] for row in rows_of(sweep) if row["difference"]]
+    seen = [row["difference"]["detectable"] or 0.0 for row in rows_of(sweep) if row["difference"]]
+    assert min(seen) == 0.0, "of the same answers nothing is tested"
     assert told["could_see"] == max(seen) and f"a loss of {100 * max(seen):.1f} points, of the" in told["sentence"]
     assert told["sentence"].startswith("not found")
+
+
+def test_levels_with_the_very_answers_of_dense_are_said_to_have_them() -> None:
+    told = verdict(planted({"1%": 0.0, "2%": 0.0}))
+    assert told["found"] == "no loss" and told["could_see"] is None
+    assert told["sentence"] == "not found: no level is worse than dense; each scores as dense does on whatever items."
+    lossy = verdict(planted({"1%": 0.2, "2%": 0.0}))
+    assert "from 2% kept on no loss is found (each scores as dense does on whatever items)" in lossy["sentence"]
 
 
 def row(level: str, p: float, lead: float = 0.4) -> dict[str, Any]:
