@@ -8,18 +8,8 @@ from typing import Any
 
 from bench.plotting import COLOURS, house_style
 from reports.document import Column, Figure
-from reports.figures.marks import (
-    Axis,
-    Estimate,
-    check_scale,
-    data_cell,
-    drawable,
-    finished,
-    limits,
-    name_cell,
-    place_on,
-    plot,
-)
+from reports.figures import marks
+from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Line", "curves"]
 
@@ -53,14 +43,16 @@ def curves(id: str, title: str, lines: Sequence[Line], *, across: Axis, upward: 
     """
     if not lines:
         raise ValueError(f"figure {id}: nothing to draw")
-    check_scale(across, (place for line in lines for place in line.at))
-    check_scale(upward, (value.value for line in lines for value in line.values))
-    wide = limits((place for line in lines for place in line.at), log=across.log, share=0.03)
-    high = limits((end for line in lines for one in line.values for end in (one.value, *one.ends)), log=upward.log)
+    marks.check_scale(across, (place for line in lines for place in line.at))
+    marks.check_scale(upward, (value.value for line in lines for value in line.values))
+    wide = marks.limits((place for line in lines for place in line.at), log=across.log, share=0.03)
+    high = marks.limits(
+        (end for line in lines for one in line.values for end in (one.value, *one.ends)), log=upward.log
+    )
     with house_style() as style:
-        axes = plot(style, height=2.6)
-        place_on(axes, "x", across, wide)
-        place_on(axes, "y", upward, high)
+        axes = marks.plot(style, height=2.6)
+        marks.place_on(axes, "x", across, wide)
+        marks.place_on(axes, "y", upward, high)
         for number, line in enumerate(lines):
             _draw(axes, line, number, high)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1.01), ncols=2, frameon=False, fontsize=8, handlelength=2.6)
@@ -69,14 +61,14 @@ def curves(id: str, title: str, lines: Sequence[Line], *, across: Axis, upward: 
             Column(name=across.name, unit=across.unit, numeric=True),
             Column(name=upward.name, unit=upward.unit, numeric=True),
         )
-        return finished(
+        return marks.finished(
             axes.figure,
             id=id,
             title=title,
             alt=_alt(lines, across, upward),
             columns=columns,
             rows=(
-                (name_cell(line.name), data_cell(Estimate(value=place)), data_cell(value))
+                (marks.name_cell(line.name), marks.data_cell(Estimate(value=place)), marks.data_cell(value))
                 for line in lines
                 for place, value in zip(line.at, line.values, strict=True)
             ),
@@ -93,7 +85,7 @@ def _draw(axes: Any, line: Line, number: int, ends: tuple[float, float]) -> None
         marker=_MARKERS[number % len(_MARKERS)] if len(line.at) <= _DENSE else None,
         markersize=4.5,
         linewidth=1.6,
-        label=drawable(line.name),
+        label=marks.drawable(line.name),
     )
     if any(one.low is not None or one.high is not None for one in line.values):
         lows = [max(one.ends[0], ends[0]) for one in line.values]

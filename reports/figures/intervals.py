@@ -7,21 +7,8 @@ from dataclasses import dataclass
 
 from bench.plotting import house_style
 from reports.document import Column, Figure
-from reports.figures.marks import (
-    SURE,
-    UNSURE,
-    Axis,
-    Estimate,
-    check_scale,
-    data_cell,
-    drawable,
-    finished,
-    limits,
-    name_cell,
-    place_on,
-    plot,
-    whiskers,
-)
+from reports.figures import marks
+from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Compared", "quality_differences", "speed_ratios"]
 
@@ -84,22 +71,22 @@ def _drawn(
 ) -> Figure:
     if not rows:
         raise ValueError(f"figure {id}: nothing to draw")
-    check_scale(axis, (row.estimate.value for row in rows))
+    marks.check_scale(axis, (row.estimate.value for row in rows))
     seen = [at, *(end for row in rows for end in (row.estimate.value, *row.estimate.ends))]
-    ends = limits([*seen, *(band.ends if band else ())], log=axis.log)
+    ends = marks.limits([*seen, *(band.ends if band else ())], log=axis.log)
     with house_style() as style:
-        axes = plot(style, height=0.1 + 0.26 * len(rows))
-        place_on(axes, "x", axis, ends)
+        axes = marks.plot(style, height=0.1 + 0.26 * len(rows))
+        marks.place_on(axes, "x", axis, ends)
         axes.set_ylim(len(rows) - 0.5, -0.5)
         if band is not None:
             axes.axvspan(max(band.ends[0], ends[0]), min(band.ends[1], ends[1]), color="#56B4E9", alpha=0.25, lw=0)
         axes.axvline(at, color="#000000", linewidth=0.8)
         for place, row in enumerate(rows):
-            colour = UNSURE if row.tied else SURE
+            colour = marks.UNSURE if row.tied else marks.SURE
             axes.errorbar(
                 [row.estimate.value],
                 [place],
-                xerr=whiskers([row.estimate], ends),
+                xerr=marks.whiskers([row.estimate], ends),
                 color=colour,
                 marker="o",
                 markersize=5.5,
@@ -107,25 +94,27 @@ def _drawn(
                 elinewidth=1.8,
                 capsize=2.5,
             )
-        axes.set_yticks(range(len(rows)), [drawable(row.name) for row in rows])
+        axes.set_yticks(range(len(rows)), [marks.drawable(row.name) for row in rows])
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         columns = (Column(name="method"), Column(name=axis.name, unit=axis.unit, numeric=True))
-        return finished(
+        return marks.finished(
             axes.figure,
             id=id,
             title=title,
             alt=_alt(rows, axis, reference),
             columns=columns,
-            rows=((name_cell(row.name), data_cell(row.estimate, tied=row.tied)) for row in rows),
+            rows=((marks.name_cell(row.name), marks.data_cell(row.estimate, tied=row.tied)) for row in rows),
             notes=notes,
         )
 
 
 def _alt(rows: Sequence[Compared], axis: Axis, reference: str) -> str:
-    told = "; ".join(
-        f"{row.name} {data_cell(row.estimate).text} {data_cell(row.estimate).interval or 'without an interval'}"
-        + (f", not told apart from {reference}" if row.tied else "")
-        for row in rows
-    )
+    told = "; ".join(_spoken(row, reference) for row in rows)
     return f"Dots with 95% intervals, one line a method. {axis.name}: {told}."
+
+
+def _spoken(row: Compared, reference: str) -> str:
+    cell = marks.data_cell(row.estimate)
+    told = f"{row.name} {cell.text} {cell.interval or 'without an interval'}"
+    return f"{told}, not told apart from {reference}" if row.tied else told

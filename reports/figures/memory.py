@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bench.plotting import COLOURS, HATCHES, house_style
 from reports.document import Cell, CellStatus, Column, Figure
-from reports.figures.marks import Axis, data_cell, drawable, finished, name_cell, place_on, plot
-from reports.figures.marks import Estimate as _Estimate
+from reports.figures import marks
+from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Bar", "memory_by_category", "memory_by_phase"]
 
@@ -30,8 +30,8 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
     parts = _parts(id, bars)
     totals = [sum(amount or 0 for amount in bar.parts_bytes.values()) / _MIB for bar in bars]
     with house_style() as style:
-        axes = plot(style, height=0.1 + 0.29 * len(bars))
-        place_on(axes, "x", _axis(instrument), (0.0, max(totals) * 1.08 or 1.0))
+        axes = marks.plot(style, height=0.1 + 0.29 * len(bars))
+        marks.place_on(axes, "x", _axis(instrument), (0.0, max(totals) * 1.08 or 1.0))
         left = [0.0] * len(bars)
         for place, part in enumerate(parts):
             widths = [(bar.parts_bytes.get(part) or 0) / _MIB for bar in bars]
@@ -40,7 +40,7 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
                 widths,
                 left=left,
                 height=0.68,
-                label=drawable(part.replace("_", " ")),
+                label=marks.drawable(part.replace("_", " ")),
                 color=COLOURS[place % len(COLOURS)],
                 hatch=HATCHES[place % len(HATCHES)],
                 edgecolor="#ffffff",
@@ -48,7 +48,7 @@ def memory_by_category(id: str, title: str, bars: Sequence[Bar], *, instrument: 
             )
             left = [before + width for before, width in zip(left, widths, strict=True)]
         _finish_rows(axes, bars)
-        return finished(
+        return marks.finished(
             axes.figure,
             id=id,
             title=title,
@@ -63,8 +63,8 @@ def memory_by_phase(id: str, title: str, bars: Sequence[Bar], *, instrument: str
     parts = _parts(id, bars)
     highest = [max((amount or 0 for amount in bar.parts_bytes.values()), default=0) / _MIB for bar in bars]
     with house_style() as style:
-        axes = plot(style, height=0.1 + 0.29 * len(bars))
-        place_on(axes, "x", _axis(instrument), (0.0, max(highest) * 1.08 or 1.0))
+        axes = marks.plot(style, height=0.1 + 0.29 * len(bars))
+        marks.place_on(axes, "x", _axis(instrument), (0.0, max(highest) * 1.08 or 1.0))
         axes.barh(range(len(bars)), highest, height=0.14, color="#b9b9b9")
         for place, part in enumerate(parts):
             seen = [(row, bar.parts_bytes.get(part)) for row, bar in enumerate(bars)]
@@ -75,10 +75,10 @@ def memory_by_phase(id: str, title: str, bars: Sequence[Bar], *, instrument: str
                 marker=_MARKERS[place % len(_MARKERS)],
                 markersize=6,
                 color=COLOURS[place % len(COLOURS)],
-                label=drawable(part.replace("_", " ")),
+                label=marks.drawable(part.replace("_", " ")),
             )
         _finish_rows(axes, bars)
-        return finished(
+        return marks.finished(
             axes.figure,
             id=id,
             title=title,
@@ -101,7 +101,7 @@ def _axis(instrument: str) -> Axis:
 
 
 def _finish_rows(axes, bars: Sequence[Bar]) -> None:
-    axes.set_yticks(range(len(bars)), [drawable(bar.name) for bar in bars])
+    axes.set_yticks(range(len(bars)), [marks.drawable(bar.name) for bar in bars])
     axes.set_ylim(len(bars) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
@@ -122,13 +122,13 @@ def _columns(parts: Sequence[str]) -> tuple[Column, ...]:
 
 
 def _rows(bars: Sequence[Bar], parts: Sequence[str]) -> list[tuple[Cell, ...]]:
-    return [(name_cell(bar.name), *(_amount(bar.parts_bytes.get(part)) for part in parts)) for bar in bars]
+    return [(marks.name_cell(bar.name), *(_amount(bar.parts_bytes.get(part)) for part in parts)) for bar in bars]
 
 
 def _amount(amount: int | None) -> Cell:
     if amount is None:
         return Cell(text="", status=CellStatus.NOT_MEASURED)
-    return data_cell(_Estimate(value=amount / _MIB))
+    return marks.data_cell(Estimate(value=amount / _MIB))
 
 
 def _alt(what: str, bars: Sequence[Bar]) -> str:

@@ -8,18 +8,8 @@ from typing import Any
 
 from bench.plotting import COLOURS, house_style
 from reports.document import Cell, Column, Figure
-from reports.figures.marks import (
-    Axis,
-    Estimate,
-    check_scale,
-    data_cell,
-    drawable,
-    finished,
-    limits,
-    name_cell,
-    place_on,
-    whiskers,
-)
+from reports.figures import marks
+from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Panel", "panels"]
 
@@ -54,11 +44,11 @@ def panels(
         for place, panel in enumerate(told):
             axes = drawing.add_axes((place * (1 + _GAP), 0, 1, 1))
             _draw(axes, panel, names, series)
-            axes.set_yticks(range(len(names)), [drawable(name) for name in names] if place == 0 else [])
+            axes.set_yticks(range(len(names)), [marks.drawable(name) for name in names] if place == 0 else [])
         if len(series) > 1:
             drawing.axes[0].legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=len(series), frameon=False,
                                    borderaxespad=0, handletextpad=0.3)  # fmt: skip
-        return finished(
+        return marks.finished(
             drawing,
             id=id,
             title=title,
@@ -72,12 +62,12 @@ def panels(
 
 def _draw(axes: Any, panel: Panel, names: Sequence[str], series: Sequence[str]) -> None:
     everything = [one for own in panel.series.values() for one in own.values()]
-    check_scale(panel.axis, (one.value for one in everything))
-    ends = limits([panel.at, *(end for one in everything for end in (one.value, *one.ends))], log=panel.axis.log)
-    place_on(axes, "x", panel.axis, ends)
+    marks.check_scale(panel.axis, (one.value for one in everything))
+    ends = marks.limits([panel.at, *(end for one in everything for end in (one.value, *one.ends))], log=panel.axis.log)
+    marks.place_on(axes, "x", panel.axis, ends)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.axvline(panel.at, color="#000000", linewidth=0.8)
-    axes.set_title(drawable(panel.title), fontsize=9, loc="left", fontweight="bold")
+    axes.set_title(marks.drawable(panel.title), fontsize=9, loc="left", fontweight="bold")
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
     for own in panel.series:
@@ -87,11 +77,11 @@ def _draw(axes: Any, panel: Panel, names: Sequence[str], series: Sequence[str]) 
         shown = [(row, panel.series[own][name], (own, name) in panel.tied)
                  for row, name in enumerate(names) if name in panel.series[own]]  # fmt: skip
         for row, one, tied in shown:
-            axes.errorbar([one.value], [row + shift], xerr=whiskers([one], ends), color=colour,
+            axes.errorbar([one.value], [row + shift], xerr=marks.whiskers([one], ends), color=colour,
                           marker=_MARKS[number % len(_MARKS)], markersize=4.5,
                           markerfacecolor="#ffffff" if tied else colour, elinewidth=1.4, capsize=2)  # fmt: skip
         axes.plot([], [], color=colour, marker=_MARKS[number % len(_MARKS)], markersize=4.5, linestyle="",
-                  label=drawable(own))  # fmt: skip
+                  label=marks.drawable(own))  # fmt: skip
 
 
 def _column(panel: Panel, series: str) -> Column:
@@ -100,13 +90,13 @@ def _column(panel: Panel, series: str) -> Column:
 
 
 def _row(name: str, told: Sequence[Panel]) -> tuple[Cell, ...]:
-    return (name_cell(name), *_cells(name, told))
+    return (marks.name_cell(name), *_cells(name, told))
 
 
 def _cells(name: str, told: Sequence[Panel]) -> Iterator[Cell]:
     for panel in told:
         for own, estimates in panel.series.items():
-            yield data_cell(estimates.get(name), tied=(own, name) in panel.tied)
+            yield marks.data_cell(estimates.get(name), tied=(own, name) in panel.tied)
 
 
 def _alt(names: Sequence[str], told: Sequence[Panel]) -> str:

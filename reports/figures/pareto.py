@@ -8,21 +8,8 @@ from typing import Any
 
 from bench.plotting import house_style
 from reports.document import Cell, Column, Figure
-from reports.figures.marks import (
-    SURE,
-    UNSURE,
-    Axis,
-    Estimate,
-    check_scale,
-    data_cell,
-    drawable,
-    finished,
-    limits,
-    name_cell,
-    place_on,
-    plot,
-    whiskers,
-)
+from reports.figures import marks
+from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Point", "pareto", "unbeaten"]
 
@@ -65,22 +52,24 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
     """
     if not points:
         raise ValueError(f"figure {id}: nothing to draw")
-    check_scale(cost, (point.cost.value for point in points))
-    check_scale(quality, (point.quality.value for point in points))
+    marks.check_scale(cost, (point.cost.value for point in points))
+    marks.check_scale(quality, (point.quality.value for point in points))
     best = unbeaten(points)
-    across = limits((end for point in points for end in (point.cost.value, *point.cost.ends)), log=cost.log)
-    upward = limits((end for point in points for end in (point.quality.value, *point.quality.ends)), log=quality.log)
+    across = marks.limits((end for point in points for end in (point.cost.value, *point.cost.ends)), log=cost.log)
+    upward = marks.limits(
+        (end for point in points for end in (point.quality.value, *point.quality.ends)), log=quality.log
+    )
     with house_style() as style:
-        axes = plot(style, height=max(2.6, 0.2 * len(points)))
-        place_on(axes, "x", cost, across)
-        place_on(axes, "y", quality, upward)
+        axes = marks.plot(style, height=max(2.6, 0.2 * len(points)))
+        marks.place_on(axes, "x", cost, across)
+        marks.place_on(axes, "y", quality, upward)
         for point, stays in zip(points, best, strict=True):
-            colour = SURE if stays else UNSURE
+            colour = marks.SURE if stays else marks.UNSURE
             axes.errorbar(
                 [point.cost.value],
                 [point.quality.value],
-                xerr=whiskers([point.cost], across),
-                yerr=whiskers([point.quality], upward),
+                xerr=marks.whiskers([point.cost], across),
+                yerr=marks.whiskers([point.quality], upward),
                 color=colour,
                 marker="o",
                 markersize=6,
@@ -98,14 +87,14 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
         beaten_by = [
             [other.name for other in points if other is not point and _beats(other, point)] for point in points
         ]
-        return finished(
+        return marks.finished(
             axes.figure,
             id=id,
             title=title,
             alt=_alt(points, best, cost, quality),
             columns=columns,
             rows=(
-                (name_cell(point.name), data_cell(point.cost), data_cell(point.quality), _beaten(by))
+                (marks.name_cell(point.name), marks.data_cell(point.cost), marks.data_cell(point.quality), _beaten(by))
                 for point, by in zip(points, beaten_by, strict=True)
             ),
             notes=(
@@ -126,13 +115,13 @@ def _names_at_the_side(axes: Any, points: Sequence[Point]) -> None:
     for place, height in zip(order, heights, strict=True):
         point = points[place]
         axes.annotate(
-            drawable(point.name),
+            marks.drawable(point.name),
             xy=(point.cost.value, point.quality.value),
             xytext=(1.04, height),
             textcoords="axes fraction",
             va="center",
             annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": UNSURE, "lw": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 5},
+            arrowprops={"arrowstyle": "-", "color": marks.UNSURE, "lw": 0.5, "alpha": 0.6, "shrinkA": 1, "shrinkB": 5},
         )
 
 
@@ -156,7 +145,7 @@ def _apart(heights: Sequence[float]) -> list[float]:
 
 def _alt(points: Sequence[Point], best: Sequence[bool], cost: Axis, quality: Axis) -> str:
     told = "; ".join(
-        f"{point.name}: {data_cell(point.cost).text} and {data_cell(point.quality).text}"
+        f"{point.name}: {marks.data_cell(point.cost).text} and {marks.data_cell(point.quality).text}"
         + ("" if stays else ", beaten")
         for point, stays in zip(points, best, strict=True)
     )
