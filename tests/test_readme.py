@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -11,20 +12,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from bench.record import Record
+from bench.tables import print_speed, title_of
 from reports.reading.shelf import read_shelf
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_table_is_one_that_a_record_holds() -> None:
-    """No figure without its record: the README's steps a second are those of a published one."""
-    records = [json.loads(path.read_text()) for path in (ROOT / "reports/published").glob("*/speed/*.json")]
-    told = re.findall(r"^│(\S+) +│ +([0-9.]+) │", README, flags=re.MULTILINE)
-    assert len(told) == 11 and "<!--" not in README
-    tables = [[(row["method"], f"{row['steps_per_s']:.3g}") for row in r["result"]["rows"]] for r in records]
-    assert told in tables
+def test_the_table_is_what_the_command_prints_of_a_published_record() -> None:
+    """No figure without its record, and every footnote as `make speed` words it."""
+    (path,) = (ROOT / "reports/published/2026-11-21-xeon/speed").glob("*.json")
+    record = Record.from_json(path.read_text())
+    out = io.StringIO()
+    print_speed(Console(file=out, width=160), title_of(record), record.result)
+    printed = [line.rstrip() for line in out.getvalue().splitlines()]
+    (told,) = re.findall(r"```text\n(minilm.*?)```", README, flags=re.DOTALL)
+    assert told.splitlines() == printed and "<!--" not in README
 
 
 def published(folder: str) -> list[dict]:
