@@ -1,4 +1,5 @@
-"""One calibration, timed as it is made: its seconds, those of each batch, and whether the machine held still meanwhile.
+"""One calibration, timed as it is made: its seconds, those of each batch, and whether the machine held still meanwhile;
+and whether the bases of an earlier one are still there.
 
 It takes as long as hundreds of steps and is made once, so that its seconds have no interval: who shows them says that
 they are of one making. The machine is watched all the same, by itself and by the trend of the batches.
@@ -9,16 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from bench.drift import machine_reasons, trend
 from bench.machine import MachineLog
 from sparsegrad import Bases, calibrate
 
-__all__ = ["doubt", "reasons", "timed_calibration"]
+__all__ = ["doubt", "intact", "reasons", "timed_calibration"]
 
 
 def timed_calibration(
@@ -38,6 +41,15 @@ def timed_calibration(
     batches_s = [after - before for before, after in pairwise(marks)]
     told = {"calibration_s": ended - marks[0], "batches_s": batches_s, "finish_s": ended - marks[-1]}
     return bases, {**told, "machine": {"reasons": reasons(batches_s, steps, machine), **machine.as_json()}}
+
+
+def intact(path: Path) -> bool:
+    """Whether bases lie there, whole as far as a file's header and its size tell: what is not is to be made again."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return "sparsegrad" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def reasons(batches_s: Sequence[float], steps: int, machine: MachineLog) -> list[str]:

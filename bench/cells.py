@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.batches import Batch
-from bench.calibration import timed_calibration
+from bench.calibration import intact, timed_calibration
 from bench.environment import code_fingerprint, environment, identity
 from bench.footprint import footprint
 from bench.fresh import Outcome, run_fresh
@@ -140,7 +140,7 @@ class Desk:
         config = self.calibration_config(method)
         assert config is not None
         known = self.known("calibration", config)
-        if known is not None and path.is_file():
+        if known is not None and intact(path):
             return known
         started = datetime.now(UTC)
         outcome = run_fresh(measure_calibration, self.request, method.name, path)

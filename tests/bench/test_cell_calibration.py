@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import bench.cells
 from bench.cells import Desk, measure_calibration
@@ -155,12 +156,23 @@ def test_a_calibration_with_a_core_is_found_again(desk: Desk, calls: Calls, requ
     assert calibrated(given, COMPACT)[COMPACT.name].key == first[COMPACT.name].key and len(calls.made) == 1
 
 
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path: Path) -> None:
+    save_file({"u": torch.zeros(2)}, path)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, foreign])
 @pytest.mark.parametrize("name", ["sparsegrad-sd", "sparsegrad-compact"])
-def test_lost_bases_are_made_again(desk: Desk, calls: Calls, name: str) -> None:
+def test_lost_or_damaged_bases_are_made_again(
+    desk: Desk, calls: Calls, name: str, spoil: Callable[[Path], None]
+) -> None:
     """The record alone is no use to the methods."""
     calibrated(desk, METHODS[name])
     before = Bases.load(file_of(desk, name)).to_tensors()
-    file_of(desk, name).unlink()
+    spoil(file_of(desk, name))
     assert calibrated(desk, METHODS[name])[name].status is Status.OK
     assert len(calls.made) == len(desk.store.read_all("calibration")[0]) == 2
     after = Bases.load(file_of(desk, name)).to_tensors()
