@@ -8,7 +8,7 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -23,6 +23,11 @@ _FILE_NAME = re.compile(r"([A-Za-z0-9_]+)-([0-9]+)\.json")
 # mounts).
 _NO_LOCKS = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+def is_ok(record: Record) -> bool:
+    """Whether what was asked came to its end."""
+    return record.status is Status.OK
 
 
 class Store:
@@ -52,14 +57,15 @@ class Store:
             ) from error
         return cls(folder)
 
-    def find(self, kind: str, key: str) -> Record | None:
-        """The newest ok record under that key; damaged files are passed over."""
+    def find(self, kind: str, key: str, settled: Callable[[Record], bool] = is_ok) -> Record | None:
+        """The newest record under that key that is ok, or ``settled`` in another sense; damaged files are passed
+        over."""
         for path in reversed(self._attempts(kind, key)):
             try:
                 record = _read(path)
             except (OSError, ValueError):
                 continue
-            if record.status is Status.OK:
+            if settled(record):
                 return record
         return None
 

@@ -11,14 +11,17 @@ from bench.effort import about, seconds
 from bench.record import Record, Status
 from eval.cell import Cell
 from eval.desk import Desk, state_of
+from eval.mtbench.hostile import one_line
 from eval.study import TRIAL_SEED, Study, choose
 from eval.tuning import RATES, Search
 from sparsegrad.roles import is_linear, weight_of
 
-__all__ = ["Entry", "Finished", "failures", "outlook", "see_through", "tell_trial"]
+__all__ = ["Entry", "Finished", "lost_trials", "outlook", "records_of", "see_through", "tell_trial"]
 
 # Evaluations, checkpoints and choosing a tokenizer come on top of the updates.
 _BESIDE_UPDATES = 1.3
+# Of a failure's reason, in characters: a library's message may quote whatever it was given.
+_REASON = 400
 # Of GLUE's texts, where a batch is padded to its own longest.
 _TOKENS_A_TEXT = 30
 
@@ -91,11 +94,20 @@ def _searched(
     return [found[cell] for cell in cells]
 
 
-def failures(finished: Sequence[Finished], extra: Sequence[Record] = ()) -> tuple[list[Record], list[Record]]:
-    """All records behind them, and those that are not ok; one that two entries share counts once."""
+def records_of(finished: Sequence[Finished]) -> list[Record]:
+    """All records behind them; one that two entries share counts once."""
     records = [record for one in finished for record in (*(r for _, r in one.trials), *one.runs)]
-    everything = list({id(record): record for record in (*extra, *records)}.values())
-    return everything, [record for record in everything if record.status is not Status.OK]
+    return list({id(record): record for record in records}.values())
+
+
+def lost_trials(finished: Sequence[Finished]) -> list[str]:
+    """A line a trial that did not come to its end, and why."""
+    return [
+        one_line(f"{cell.name}: {record.status}: {record.reason}", _REASON)
+        for one in finished
+        for cell, record in one.trials
+        if record.status is not Status.OK
+    ]
 
 
 def tell_trial(cell: Cell, record: Record) -> dict[str, Any]:

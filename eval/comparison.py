@@ -9,6 +9,7 @@ from typing import Any
 from bench.environment import environment
 from bench.record import Record, Status, record_key
 from eval.desk import Desk
+from eval.ending import failures
 from eval.study import Study
 
 __all__ = ["file_comparison"]
@@ -25,15 +26,21 @@ def file_comparison(
 ) -> Record:
     """The comparison's record: the one there is of the very same runs, or a new one. `asked`: words beside the study.
 
+    Of runs of which some failed it is the one there is where they failed in the same way.
+
     It is keyed by the question and by the keys of its runs, which say what data, model, code and libraries they are of.
     """
     config = {**study.config(), **asked, "runs": sorted(record.key for record in runs)}
     fingerprints = {"code": runs[0].fingerprints["code"]}
     key = record_key(kind, config, fingerprints, {})
-    known = None if desk.fresh else desk.store.find(kind, key)
+    failed = len(failures(runs))
+
+    def same(filed: Record) -> bool:
+        return filed.status is Status.OK or (failed > 0 and filed.result == result)
+
+    known = None if desk.fresh else desk.store.find(kind, key, same)
     if known is not None:
         return known
-    failed = sum(record.status is not Status.OK for record in runs)
     record = Record(
         kind=kind,
         key=key,

@@ -19,11 +19,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from bench.calibration import intact
 from bench.environment import code_fingerprint, environment
 from bench.errors import BadRequest
 from bench.fresh import Outcome, run_fresh
 from bench.record import Record, Status, record_key
 from bench.store import Store
+from eval.ending import settled
 from eval.job import Job, Source
 from eval.launched import Start
 from eval.watch import Watch
@@ -58,8 +60,8 @@ class Desk:
         return self._key(cell.kind, cell.config(), cell.subject)
 
     def known(self, cell: Job) -> Record | None:
-        """The cell's ok record, unless all is to be done afresh."""
-        return None if self.fresh else self.store.find(cell.kind, self.key(cell))
+        """The cell's record, where the same request would only repeat it, unless all is to be done afresh."""
+        return None if self.fresh else self.store.find(cell.kind, self.key(cell), settled)
 
     def do(self, cells: Iterable[J], done: Callable[[J], None]) -> dict[J, Record]:
         """Every cell's record, in their order; `done` is called as each is there.
@@ -106,11 +108,11 @@ class Desk:
         kind, config = self.asked(cell, watch)
         key = self._key(kind, config, cell.subject)
         with self.alone(key) as folder:
-            known = None if self.fresh and watch is None else self.store.find(kind, key)
+            known = None if self.fresh and watch is None else self.store.find(kind, key, settled)
             if known is None:
                 started = datetime.now(UTC)
                 known = self._file(kind, config, cell, started, self._train(cell, folder, watch))
-            if known.status is Status.OK:
+            if settled(known):
                 shutil.rmtree(folder, ignore_errors=True)
         return known
 
@@ -141,7 +143,7 @@ class Desk:
     def _calibrated(self, cell: Job, config: dict[str, Any], path: Path) -> Record:
         """The record of the bases in `path`, which cells that differ in method, rate or budget may share."""
         with self.alone(path.stem):
-            known = self.store.find(_bases_of(cell), path.stem) if path.is_file() else None
+            known = self.store.find(_bases_of(cell), path.stem) if intact(path) else None
             if known is None:
                 started = datetime.now(UTC)
                 outcome = run_fresh(cell.calibrate, path, self.threads)
@@ -216,7 +218,9 @@ class Desk:
 
 def state_of(record: Record | None) -> str:
     """What a dry run says of a run with this record."""
-    return "to be run" if record is None else f"done, {record.ended[:16]} UTC"
+    if record is None:
+        return "to be run"
+    return f"{'done' if record.status is Status.OK else 'diverged'}, {record.ended[:16]} UTC"
 
 
 def _bases_of(cell: Job) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli import DONE, FAILED, Parser, add_run_words, run, say
+from bench.cli import DONE, Parser, add_run_words, run, say
 from bench.record import Record
-from eval.campaign import Entry, Finished, failures, outlook, see_through, tell_trial
+from eval.campaign import Entry, Finished, lost_trials, outlook, records_of, see_through, tell_trial
 from eval.compare import adjust, charge, compare
 from eval.comparison import file_comparison
 from eval.desk import Desk
+from eval.ending import exit_code
 from eval.launched import Start, leading
 from eval.pilot import PILOT_STEPS, pilots, timed
 from eval.scoreboard import print_scoreboard
@@ -31,6 +32,7 @@ from eval.words import (
     add_workers_word,
     default_methods,
     desk_of,
+    other_rates,
     study_of,
 )
 from sparsegrad.methods import METHODS
@@ -89,15 +91,11 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     if study.budget == "time":
         study, extra = timed(study, desk, partial(say, quiet=args.quiet))
     finished = see_through(_entries(study), desk, args.storage or str(args.out / "tuning.journal"), quiet=args.quiet)
-    everything, failed = failures(finished, extra)
-    if not failed and max(record.ended for record in everything) < started.isoformat():
-        say(f"{PROG}: nothing left to do, all {len(everything)} runs have records", quiet=args.quiet)
+    everything = [*extra, *records_of(finished)]
     result = _result(study, finished)
     file_comparison(desk, "glue_comparison", study, everything, result, started)
-    _print(args, study, result)
-    if failed:
-        say(f"{PROG}: {len(failed)} of {len(everything)} runs failed; just these run again by: {desk.command}")
-    return FAILED if failed else DONE
+    _print(args, study, result, lost_trials(finished))
+    return exit_code(PROG, argv, everything, started, other_rates=other_rates(study), quiet=args.quiet)
 
 
 def _entries(study: Study) -> list[Entry]:
@@ -134,13 +132,14 @@ def _dry_run(study: Study, desk: Desk, *, as_json: bool) -> int:
     return DONE
 
 
-def _print(args: argparse.Namespace, study: Study, result: Mapping[str, Any]) -> None:
+def _print(args: argparse.Namespace, study: Study, result: Mapping[str, Any], lost: Sequence[str]) -> None:
     if args.json:
         print(json.dumps({"config": study.config(), **result}, indent=2, allow_nan=False))
         return
     console = Console(width=None if sys.stdout.isatty() else 160)
     print_scoreboard(console, f"{Path(study.model).name}{study.summary()}", result)
-    console.print(Text(f"records: {args.out}/glue"), soft_wrap=True)
+    for line in (*lost, f"records: {args.out}/glue"):
+        console.print(Text(line), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.tables import count, mebibytes
+from eval.mtbench.hostile import one_line
 
 __all__ = ["print_scoreboard"]
 
@@ -21,6 +22,8 @@ _BUDGETS = {
     "time": "Equal time: steps are what fits the reference's time, calibration counted in, by timed updates of each "
     "method; what the runs took stands under training.",
 }
+# Of a failure's reason, in characters: a library's message may quote whatever it was given.
+_REASON = 400
 _SHORT = {"accuracy": "acc", "pearson": "r", "spearman": "rho", "f1": "F1", "mcc": "MCC"}
 
 
@@ -143,6 +146,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
             f"{'lr and batch' if result['searched'] else 'lr'}: the best of {result['trials_each']} trials for each "
             "method, by examples held out of the training split; the validation split takes no part in any choice."
         )
+    unchosen = [row for row in rows if row["trials"] and not row["trials_s"]]
+    if unchosen:
+        names = ", ".join(dict.fromkeys(f"{row['method']} on {row['task']}" for row in unchosen))
+        told.append(f"None of its trials came to its end, so that its lr was not chosen: {names}.")
     instruments = {row["peak_instrument"] for row in rows if row["peak_instrument"]}
     meaning = {"tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory)"}
     told += [f"peak: {meaning.get(name, name)}, over the first two updates." for name in sorted(instruments)]
@@ -159,7 +166,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if result["budget"] is not None:
         told.append(_BUDGETS[result["budget"]])
     told += [
-        f"{row['task']} {row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}"
+        one_line(
+            f"{row['task']} {row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}", _REASON
+        )
         for row in rows
         for failure in row["failures"]
         if row["split"] == next(other["split"] for other in rows if other["task"] == row["task"])

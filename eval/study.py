@@ -100,6 +100,8 @@ class Study:
                 raise BadRequest(f"--{name.replace('_', '-')} {value} is too small; give {least} or more")
         if (self.core is not None or self.fixed_basis != "per-block") and not self._has_core():
             raise BadRequest("--core and --fixed-basis are of a fixed support: add sparsegrad-compact to --methods")
+        if self.lora_rank is not None and not any(METHODS[name].ranked for name in self.methods):
+            raise BadRequest(f"--lora-rank {self.lora_rank} is of LoRA and its kin: add lora to --methods")
         if not 0 <= self.seed <= TRIAL_SEED - self.seeds:
             raise BadRequest(f"--seed {self.seed} --seeds {self.seeds}: a seed is 0 to {TRIAL_SEED - 1}; give others")
         if self.lora_rank is not None and self.budget in ("params", "bytes"):

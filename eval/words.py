@@ -29,6 +29,7 @@ __all__ = [
     "add_workers_word",
     "default_methods",
     "desk_of",
+    "other_rates",
     "study_of",
 ]
 
@@ -144,6 +145,13 @@ def study_of(args: argparse.Namespace) -> Study:
         forgetting=args.forgetting,
         forgetting_text=args.forgetting_text,
     )
+
+
+def other_rates(study: Study) -> str:
+    """The words by which a study gets learning rates at which nothing diverges."""
+    if study.tune is not None:
+        return f"more trials than --tune {study.tune}, or a low --lr in its place"
+    return "lower rates (--lr)"
 
 
 def desk_of(args: argparse.Namespace, prog: str, argv: Sequence[str], start: Start) -> Desk:

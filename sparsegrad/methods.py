@@ -93,7 +93,7 @@ class Method:
     """One row of every table: its command-line name, one line of help, the basis it asks for, and how it is applied.
 
     ``fixed``: its support is chosen at calibration, which needs ``kept`` and ``core`` for it (``calibration``).
-    ``file``: the tensors its adapter file holds for the tuned linears.
+    ``file``: the tensors its adapter file holds for the tuned linears. ``ranked``: its size is ``lora_rank``.
     ``trains``: False for a limit that has nothing to learn. ``same_as``: the method whose numbers it computes in
     another way. ``beside``: the methods that claims about it are made against.
     """
@@ -104,6 +104,7 @@ class Method:
     apply: Apply
     fixed: bool = False
     file: Kept = _trained
+    ranked: bool = False
     trains: bool = True
     same_as: str | None = None
     beside: tuple[str, ...] = ()
@@ -250,6 +251,7 @@ _ALL = (
         basis=None,
         apply=_lora(factor_a_trains=True),
         file=adapter_file,
+        ranked=True,
     ),
     Method(
         name="lora-fa",
@@ -257,6 +259,7 @@ _ALL = (
         basis=None,
         apply=_lora(factor_a_trains=False),
         file=adapter_file,
+        ranked=True,
     ),
     Method(
         name="shira",
@@ -264,6 +267,7 @@ _ALL = (
         basis=None,
         apply=_shira,
         file=adapter_file,
+        ranked=True,
     ),
     Method(
         name="meprop",

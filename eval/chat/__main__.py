@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli import DONE, FAILED, progress_bar, run, say
+from bench.cli import DONE, progress_bar, run, say
 from bench.record import Record, Status
 from eval.chat.cell import Cell
 from eval.chat.compare import compare
@@ -22,6 +22,7 @@ from eval.chat.outlook import outlook
 from eval.chat.study import Study
 from eval.chat.table import print_table
 from eval.chat.words import PROG, parser, study_of
+from eval.ending import exit_code
 from eval.launched import Start, leading
 from eval.words import desk_of
 
@@ -42,6 +43,9 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
         told = outlook(study, desk)
         print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
         return DONE
+    desk.look_up(cells)
+    if any(desk.known(cell) is None for cell in cells):
+        study.check_weights()
     started = datetime.now(UTC)
     with progress_bar(quiet=args.quiet) as progress:
         bar = progress.add_task("fine-tuning", total=len(cells))
@@ -51,15 +55,11 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
             progress.advance(bar)
 
         runs = desk.do(cells, done)
-    failed = [record for record in runs.values() if record.status is not Status.OK]
-    if not failed and max(record.ended for record in runs.values()) < started.isoformat():
-        say(f"{PROG}: nothing left to do, all {len(runs)} runs have records", quiet=args.quiet)
     _print(args, study, _result(study, runs))
     for record in runs.values():
         _check_saved(args.out / "models", record)
-    if failed:
-        say(f"{PROG}: {len(failed)} of {len(runs)} runs failed; just these run again by: {desk.command}")
-    return FAILED if failed else DONE
+    lower = f"a lower --lr than {study.lr:g}"
+    return exit_code(PROG, argv, [*runs.values()], started, other_rates=lower, quiet=args.quiet)
 
 
 def _check_saved(folder: Path, record: Record) -> None:
@@ -94,7 +94,8 @@ def _print(args: argparse.Namespace, study: Study, result: Mapping[str, Any]) ->
     protocol = study.protocol
     length = f"{protocol.epochs} epochs" if protocol.steps is None else f"{protocol.steps} steps"
     weights = "random weights" if study.source.random_weights else "pretrained"
-    how = f"{length} of {protocol.batch_size}, lr {study.lr:g}, kept {study.kept}, LoRA rank {study.lora_rank}"
+    rank = f", LoRA rank {study.lora_rank}" if study.ranked else ""
+    how = f"{length} of {protocol.batch_size}, lr {study.lr:g}, kept {study.kept}{rank}"
     title = f"{Path(study.model).name} ({weights}) on {Path(study.data).name}, {study.dtype}; {how}"
     print_table(console, title, result)
     for row in result["rows"]:

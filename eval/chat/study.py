@@ -80,6 +80,11 @@ class Study:
         if self.dtype not in DTYPES:
             raise BadRequest(f"--dtype {self.dtype!r} is not known; give {' or '.join(DTYPES)}")
 
+    @property
+    def ranked(self) -> bool:
+        """Whether any of its methods has LoRA's rank."""
+        return any(METHODS[name].ranked for name in self.methods)
+
     @cached_property
     def source(self) -> ModelSource:
         """The model; BadRequest where it cannot be had, or is smaller than what is asked of it."""
@@ -102,6 +107,11 @@ class Study:
         except SparseGradError as error:
             raise BadRequest(f"{words}: {error}") from None
         return source
+
+    def check_weights(self) -> None:
+        """BadRequest for weights that cannot be read or are not this model's, before anything long is run."""
+        if not self.source.random_weights:
+            self.source.build()
 
     def _linears(self, source: ModelSource) -> tuple[str | None, int]:
         """As asked, else as the paper tuned this model, else all MLP linears."""

@@ -117,7 +117,7 @@ def study_of(args: argparse.Namespace) -> Study:
     if args.steps is not None and args.epochs is not None:
         raise BadRequest("--steps and --epochs exclude each other; give one")
     methods = tuple(dict.fromkeys(args.methods))
-    return Study(
+    study = Study(
         model=args.model or preset.model,
         random_weights=args.random_weights,
         tokenizer=args.tokenizer,
@@ -144,3 +144,6 @@ def study_of(args: argparse.Namespace) -> Study:
         device=resolve_device(args.device),
         dtype=preset.dtype if args.dtype == _PRESETS_OWN else args.dtype,
     )
+    if args.lora_rank is not None and not study.ranked:
+        raise BadRequest(f"--lora-rank {args.lora_rank} is of LoRA and its kin: add lora to --methods")
+    return study

@@ -14,20 +14,20 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli import DONE, FAILED, progress_bar, run, say
-from bench.environment import rerun_command
+from bench.cli import DONE, progress_bar, run
 from bench.errors import BadRequest
-from bench.record import Record, Status
+from bench.record import Record
 from bench.request import resolve_device
 from eval.campaign import outlook, see_through
 from eval.cell import Cell
 from eval.desk import Desk, state_of
+from eval.ending import exit_code
 from eval.grid.cluster import Cluster, Needs, joined
 from eval.grid.listing import listed, print_cells, rows_of
 from eval.grid.plan import Plan
 from eval.grid.words import PROG, glue_command, parse
 from eval.launched import Start, leading
-from eval.words import desk_of
+from eval.words import desk_of, other_rates
 
 _CLUSTER_WORKERS = 64
 _RETRIES = 3
@@ -55,7 +55,7 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     plan.check()
     started = datetime.now(UTC)
     told = _ran(args, plan, desk) if args.ray is None else _ran_by_ray(args, plan, desk)
-    return _tell(args, argv, told, started)
+    return _tell(args, argv, plan, told, started)
 
 
 def _ran_by_ray(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, tuple[str, Record]]:
@@ -94,18 +94,24 @@ def _needs(args: argparse.Namespace, threads: int) -> Needs:
 
 
 def _tell(
-    args: argparse.Namespace, argv: Sequence[str], told: Mapping[str, tuple[str, Record]], started: datetime
+    args: argparse.Namespace,
+    argv: Sequence[str],
+    plan: Plan,
+    told: Mapping[str, tuple[str, Record]],
+    started: datetime,
 ) -> int:
-    failed = [key for key, (_, record) in told.items() if record.status is not Status.OK]
-    if not failed and max(record.ended for _, record in told.values()) < started.isoformat():
-        say(f"{PROG}: nothing left to do, all {len(told)} cells have records", quiet=args.quiet)
     commands = [glue_command(args, model, kept) for model in args.model for kept in args.kept]
     _print(args, rows_of(told), commands)
-    if failed:
-        only = [] if args.tune is not None else ["--only", *failed]  # what is done is not run again, searched or not
-        again = rerun_command(PROG, [*_without_only(argv), *only])
-        say(f"{PROG}: {len(failed)} of {len(told)} cells failed; just these run again by: {again}")
-    return FAILED if failed else DONE
+    return exit_code(
+        PROG,
+        _without_only(argv),
+        [record for _, record in told.values()],
+        started,
+        other_rates=other_rates(plan.entries[0].study),
+        quiet=args.quiet,
+        keyed=args.tune is None,  # of a search what is to come has no key
+        noun="cells",
+    )
 
 
 def _ran(args: argparse.Namespace, plan: Plan, desk: Desk) -> dict[str, tuple[str, Record]]:

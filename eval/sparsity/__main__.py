@@ -14,12 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from bench.cli import DONE, FAILED, Parser, add_run_words, run, say
+from bench.cli import DONE, Parser, add_run_words, run
 from bench.plotting import write_figure
 from bench.record import Record
-from eval.campaign import Finished, failures, outlook, see_through, tell_trial
+from eval.campaign import Finished, lost_trials, outlook, records_of, see_through, tell_trial
 from eval.compare import adjust, charge, compare
 from eval.comparison import file_comparison
+from eval.ending import exit_code
 from eval.launched import Start, leading
 from eval.scoreboard import print_scoreboard
 from eval.sparsity.figure import drawn
@@ -27,7 +28,15 @@ from eval.sparsity.levels import DENSE, PAPER, Level, check_methods, entries_of,
 from eval.sparsity.verdict import verdicts
 from eval.study import Study
 from eval.synthetic import ENCODER, SYNTHETIC
-from eval.words import add_budget_words, add_protocol_words, add_text_words, add_workers_word, desk_of, study_of
+from eval.words import (
+    add_budget_words,
+    add_protocol_words,
+    add_text_words,
+    add_workers_word,
+    desk_of,
+    other_rates,
+    study_of,
+)
 
 PROG = "eval.sparsity"
 KIND = "sparsity_quality"
@@ -85,17 +94,13 @@ def _answer(args: argparse.Namespace, argv: Sequence[str], start: Start) -> int:
     study.check_weights()
     started = datetime.now(UTC)
     finished = see_through(list(entries), desk, args.storage or str(args.out / "tuning.journal"), quiet=args.quiet)
-    everything, failed = failures(finished)
-    if not failed and max(record.ended for record in everything) < started.isoformat():
-        say(f"{PROG}: nothing left to do, all {len(everything)} runs have records", quiet=args.quiet)
+    everything = records_of(finished)
     result = sweep(study, {one: entries[one.entry] for one in finished})
     asked = {"kept_list": [level.word for level in levels], "core": args.core}
     record = file_comparison(desk, KIND, study, everything, result, started, **asked)
     figures = _draw(args.out / "figures", record, result["rows"], _title(study))
-    _print(args, study, levels, {"config": {**study.config(), **asked}, **result}, figures)
-    if failed:
-        say(f"{PROG}: {len(failed)} of {len(everything)} runs failed; just these run again by: {desk.command}")
-    return FAILED if failed else DONE
+    _print(args, study, levels, {"config": {**study.config(), **asked}, **result}, figures, lost_trials(finished))
+    return exit_code(PROG, argv, everything, started, other_rates=other_rates(study), quiet=args.quiet)
 
 
 def _study(args: argparse.Namespace) -> Study:
@@ -156,6 +161,7 @@ def _print(
     levels: Sequence[Level],
     result: Mapping[str, Any],
     figures: Sequence[Path],
+    lost: Sequence[str],
 ) -> None:
     if args.json:
         told = {**result, "figures": [str(path) for path in figures]}
@@ -164,6 +170,8 @@ def _print(
     console = Console(width=None if sys.stdout.isatty() else 160)
     kept = ", ".join(f"{level.word} = {level.entries:,}" for level in levels if level.kept is not None)
     print_scoreboard(console, f"{Path(study.model).name}{study.summary(kept=' '.join(args.methods))}", result)
+    for line in lost:
+        console.print(Text(line), soft_wrap=True)
     console.print(Text(f"entries over all tuned linears: {kept}, of {levels[-1].of:,}."), soft_wrap=True)
     for verdict in result["verdicts"]:
         where = f"{verdict['task']} {verdict['split']}, {verdict['method']}"

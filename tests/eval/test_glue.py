@@ -17,6 +17,7 @@ from eval.glue import main
 from eval.study import TRIAL_SEED
 from eval.words import default_methods
 from sparsegrad.methods import METHODS
+from tests.eval.casualties import losing
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS_HERE = ("full", "lora")
@@ -105,16 +106,50 @@ def test_rates_are_chosen_on_held_out_examples_by_as_many_trials_each(words, tmp
 
 
 def test_a_failing_method_is_a_row_and_the_others_go_on(words, tmp_path, capsys):
-    """A rate so high that the loss is no number: recorded with its reason, exit 1, and how to run it again."""
+    """A rate so high that the loss is no number: recorded with its reason, exit 1, and what to give. Its key holds all
+    that it depends on: the same command trains nothing again."""
     argv = words("--lr", 1e20, methods=("full", "lora"), seeds=1, steps=20)
     code, result, err = told(capsys, argv)
-    assert code == 1 and "2 of 2 runs failed" in err and "python -m eval.glue" in err
+    assert code == 1 and "2 of 2 runs failed: they diverged" in err and "give lower rates (--lr), or --fresh" in err
+    assert "run again by" not in err and not list((tmp_path / "out" / "unfinished").glob("*"))
     assert [row["status"] for row in result["rows"]] == ["error", "error"]
     assert all("--lr" in row["failures"][0]["reason"] for row in result["rows"])
-    main(argv)
+    before = sorted((tmp_path / "out").rglob("*.json"))
+    assert main(argv) == 1
     assert "error: LossNotFinite" in capsys.readouterr().out
+    assert sorted((tmp_path / "out").rglob("*.json")) == before and len(before) == 3
+    assert main([*argv, "--dry-run"]) == 0
+    assert capsys.readouterr().out.count(": diverged, ") == 2
+    assert main([*argv, "--fresh"]) == 1
     records, _ = Store(tmp_path / "out").read_all("glue")
     assert len(records) == 4 and {record.status for record in records} == {Status.ERROR}
+
+
+def test_a_trial_that_diverges_has_told_its_rate_and_is_no_failure(words, tmp_path, capsys):
+    argv = words("--lr", 1e-2, 1e20, methods=("full",), seeds=1, steps=20)
+    assert main(argv) == 0
+    streams = capsys.readouterr()
+    assert "lr 1e+20, to choose by: error: LossNotFinite" in streams.out and streams.err == ""
+    records, _ = Store(tmp_path / "out").read_all()
+    assert sorted(str(record.status) for record in records) == ["error", "ok", "ok", "ok"]
+    assert main([word for word in argv if word != "--quiet"]) == 0
+    assert "nothing left to do, all 3 runs have records" in capsys.readouterr().err
+    assert len(Store(tmp_path / "out").read_all()[0]) == 4
+
+
+def test_a_run_that_was_lost_runs_again_by_the_line_that_is_printed(words, tmp_path, capsys, monkeypatch):
+    """Its process is killed: unlike a loss that is no number that may end otherwise. The line trains nothing else."""
+    argv = words(methods=("full", "lora"), seeds=1)
+    with monkeypatch.context() as patched:
+        patched.setattr("eval.launched.run_fresh", losing(lambda cell: cell.method == "lora"))
+        assert main([*argv, "--fresh"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "1 of 2 runs failed; just these run again by: python -m eval.glue" in line and "--fresh" not in line
+    assert main(line.split("python -m eval.glue ")[1].split()) == 0
+    records, _ = Store(tmp_path / "out").read_all("glue")
+    assert sorted((record.config["method"], str(record.status)) for record in records) == [
+        ("full", "ok"), ("lora", "ok"), ("lora", "oom")
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -167,6 +202,17 @@ def test_interrupted_it_ends_its_runs_and_says_how_to_go_on(words, tmp_path):
     assert all(record.status is Status.INTERRUPTED for record in records)
 
 
+def test_damaged_bases_are_made_again(words, tmp_path, capsys):
+    """Cut short beside the good record of their calibration they are no use to the next run."""
+    methods = ("sparsegrad-planned",)
+    assert main(words(methods=methods, seeds=1)) == 0
+    (bases,) = (tmp_path / "out" / "bases").iterdir()
+    whole = bases.read_bytes()
+    bases.write_bytes(whole[:-64])
+    assert main(words("--lr", 2e-3, methods=methods, seeds=1)) == 0
+    assert bases.read_bytes() == whole and len(Store(tmp_path / "out").read_all("glue_calibration")[0]) == 2
+
+
 def test_a_dry_run_trains_nothing(words, tmp_path, capsys):
     assert main([*words("--lr", 1e-4, 1e-3), "--dry-run"]) == 0
     out = capsys.readouterr().out
@@ -194,6 +240,7 @@ def test_every_mathematics_is_compared_once_by_default():
         (["--seeds", "0"], "--seeds 0"),
         (["--seed", "1000000"], "--seed 1000000"),
         (["--lora-rank", "3", "--budget", "params"], "leave out --lora-rank 3"),
+        (["--lora-rank", "3", "--methods", "full"], "--lora-rank 3 is of LoRA and its kin: add lora"),
         (["--margin", "-1"], "--margin -1"),
         (["--margin", "inf"], "--margin inf"),
         (["--seeds", "2000000"], "--seeds 2000000"),

@@ -115,6 +115,19 @@ def test_a_trial_that_failed_is_made_good_by_the_same_command(words, tmp_path):
     assert len(trials) == 1 and len(list((tmp_path / "out").glob("glue_trial/*.json"))) == 2
 
 
+def test_trials_that_diverge_leave_the_rate_unchosen_and_are_not_repeated(words, tmp_path, capsys, monkeypatch):
+    """All of them: the runs then have a rate that no trial chose, which is told."""
+    argv = [word for word in words("--methods", "full", trials=2) if word != "--json"]
+    monkeypatch.setattr("eval.tuning.RATES", (1e19, 1e20))
+    for _ in range(2):
+        assert main(argv) == 0
+        out = capsys.readouterr().out
+        assert "None of its trials came to its end, so that its lr was not chosen: full on stsb." in out
+        assert out.count(", to choose by: error: LossNotFinite") == 2
+        records, _ = Store(tmp_path / "out").read_all()
+        assert sorted(record.kind for record in records) == ["glue", "glue_comparison", "glue_trial", "glue_trial"]
+
+
 @pytest.mark.slow
 def test_a_trial_below_the_median_is_ended_early(words, tmp_path, capsys):
     """Enough trials that some are hopeless: they end before their last update, and none of them is chosen."""

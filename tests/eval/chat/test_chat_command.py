@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from bench.errors import BadRequest
 from bench.record import Record, Status
@@ -33,7 +35,8 @@ def words(llama_folder: Path, roleplay: Path, tmp_path: Path) -> Words:
 
     def make(*more: object, methods: tuple[str, ...] = ("full", "lora", "frozen"), seeds: int = 2) -> list[str]:
         shape = ["--model", llama_folder, "--data", roleplay, "--limit", 20, "--max-length", 96, "--every", 2]
-        short = ["--steps", 5, "--batch-size", 4, "--calibration-steps", 2, "--kept", 0.05, "--lora-rank", 2]
+        short = ["--steps", 5, "--batch-size", 4, "--calibration-steps", 2, "--kept", 0.05]
+        short += ["--lora-rank", 2] if "lora" in methods else []
         rest = ["--methods", *methods, "--seeds", seeds, "--out", tmp_path / "out", "--lr", "1e-2", "--quiet", *more]
         return [str(word) for word in (*shape, *short, *rest)]
 
@@ -86,13 +89,15 @@ def test_a_table_models_that_mtbench_loads_and_a_rerun_that_does_nothing(
 def test_a_run_that_goes_astray_is_a_record_and_the_others_go_on(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, result, errors = told(capsys, words("--lr", "1e30", methods=("full", "frozen"), seeds=1))
+    argv = words("--lr", "1e30", methods=("full", "frozen"), seeds=1)
+    code, result, errors = told(capsys, argv)
     rows = {row["method"]: row for row in result["rows"]}
-    assert code == 1 and "1 of 2 runs failed" in errors
+    assert code == 1 and "1 of 2 runs failed: they diverged" in errors and "give a lower --lr than 1e+30" in errors
     assert rows["full"]["status"] == "error" and "lower --lr" in rows["full"]["failures"][0]["reason"]
     assert rows["full"]["loss"]["mean"] is None and rows["frozen"]["loss"]["mean"] is not None
     records, _ = Store(tmp_path / "out").read_all("chat")
     assert sorted(record.status for record in records) == [Status.ERROR, Status.OK]
+    assert told(capsys, argv)[0] == 1 and len(Store(tmp_path / "out").read_all("chat")[0]) == 2
 
 
 @pytest.mark.usefixtures("still")
@@ -192,6 +197,7 @@ def test_two_commands_at_once_train_and_save_each_run_once(words: Words, tmp_pat
         (("--targets", "("), "--targets: .*not a regular expression"),
         (("--core", "32", "32"), "--core and --fixed-basis are of a fixed support"),
         (("--fixed-basis", "shared"), "--core and --fixed-basis are of a fixed support"),
+        (("--methods", "full", "frozen"), "--lora-rank 2 is of LoRA and its kin: add lora to --methods"),
         (("--workers", "0"), "--workers 0 is too small"),
         (("--lang", "en"), "--lang en"),
         (("--template", "nobody"), "--conv-template 'nobody' is not known"),
@@ -205,6 +211,26 @@ def test_what_is_refused(words: Words, more: tuple[str, ...], why: str) -> None:
     with pytest.raises(BadRequest, match=why) as refused:
         main([*words(), *more])
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("keep", "why"),
+    [(None, "has no weights"), ("model.layers.0", "lack [0-9]+ tensors of this model")],
+)
+def test_weights_that_are_not_the_models_are_told_before_anything_is_run(
+    words: Words, llama_folder: Path, tmp_path: Path, keep: str | None, why: str
+) -> None:
+    """A folder with a configuration and a tokenizer, and no weights or only some."""
+    folder = tmp_path / "cut"
+    shutil.copytree(llama_folder, folder)
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    if keep is not None:
+        some = {name: weight for name, weight in weights.items() if name.startswith(keep)}
+        save_file(some, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadRequest, match=why) as refused:
+        main(words("--model", folder))
+    assert "\n" not in str(refused.value) and not (tmp_path / "out" / "chat").exists()
 
 
 def test_an_encoder_is_refused(words: Words, minilm_folder: Path) -> None:

@@ -29,8 +29,8 @@ def words(llama_folder: Path, roleplay: Path) -> Words:
     def make(out: Path, *more: object, methods: list[str]) -> list[str]:
         shape = ["--model", llama_folder, "--data", roleplay, "--limit", 28, "--max-length", 96, "--every", 2]
         short = ["--epochs", 2, "--batch-size", 4, "--accumulate", 2, "--calibration-steps", 2, "--kept", 0.05]
-        rest = ["--lora-rank", 2, "--lr", 1e-3, "--seeds", 1, "--save", "merged", "--device", "cpu"]
-        rest += ["--quiet", "--json"]
+        rest = ["--lr", 1e-3, "--seeds", 1, "--save", "merged", "--device", "cpu", "--quiet", "--json"]
+        rest += ["--lora-rank", 2] if "lora" in methods else []
         return [str(word) for word in (*shape, *short, *rest, "--methods", *methods, "--out", out, *more)]
 
     return make

@@ -15,6 +15,7 @@ from bench.record import Status
 from bench.store import Store
 from eval.glue import main as glue
 from eval.grid.__main__ import main
+from tests.eval.casualties import losing
 from tests.eval.launching import launched
 
 Words = Callable[..., list[str]]
@@ -48,21 +49,33 @@ def test_a_grid_is_the_runs_of_glue_and_a_rerun_does_nothing(
 
 
 def test_a_failing_cell_is_a_record_the_others_go_on_and_only_it_runs_again(
+    words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is killed: exit 1, and the line that runs just that cell again."""
+    argv = words("--seeds", 1, methods=("full", "lora"))
+    with monkeypatch.context() as patched:
+        patched.setattr("eval.launched.run_fresh", losing(lambda cell: cell.method == "lora"))
+        code, result, err = told(capsys, argv)
+    assert code == 1 and [cell["status"] for cell in result["cells"]] == ["ok", "oom"]
+    key = result["cells"][1]["key"]
+    assert "1 of 2 cells failed; just these run again by: python -m eval.grid" in err and f"--only {key}" in err
+    code, one, err = told(capsys, err.split("python -m eval.grid ")[1].split())
+    assert code == 0 and [cell["key"] for cell in one["cells"]] == [key] and not err
+    assert len(Store(tmp_path / "out").read_all("glue")[0]) == 3
+
+
+def test_cells_that_diverge_are_not_trained_to_the_same_end_again(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A rate so high that one method's loss is no number: exit 1, and the line that runs just those cells again."""
+    """A rate so high that the loss is no number: exit 1, and what to give instead."""
     argv = words("--lr", 1e20, "--seeds", 1, methods=("full", "lora"), steps=20)
     code, result, err = told(capsys, argv)
     assert code == 1 and [cell["status"] for cell in result["cells"]] == ["error", "error"]
     assert all("--lr" in cell["reason"] and cell["score"] is None for cell in result["cells"])
-    key = result["cells"][1]["key"]
-    assert (
-        "2 of 2 cells failed" in err and "python -m eval.grid" in err and f"--only {result['cells'][0]['key']}" in err
-    )
-    code, one, _ = told(capsys, [*argv, "--only", key[:8]])
-    assert code == 1 and [cell["key"] for cell in one["cells"]] == [key]
+    assert "2 of 2 cells failed: they diverged" in err and "give lower rates (--lr)" in err and "--only" not in err
+    assert told(capsys, [*argv, "--only", result["cells"][1]["key"][:8]])[0] == 1
     records, _ = Store(tmp_path / "out").read_all("glue")
-    assert len(records) == 3 and {record.status for record in records} == {Status.ERROR}
+    assert len(records) == 2 and {record.status for record in records} == {Status.ERROR}
 
 
 def test_trials_choose_rates_as_in_glue(words: Words, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,12 +89,12 @@ def test_trials_choose_rates_as_in_glue(words: Words, capsys: pytest.CaptureFixt
     assert all(": done" in line for line in lines[:2])
 
 
-def test_where_a_trial_failed_too_the_line_that_is_printed_runs_just_those_again(
+def test_of_a_trial_that_diverged_nothing_is_left_to_do(
     words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of two rates one is too high; and of the runs at the other, one is lost. Dry, the line lists the same cells."""
+    """Of two rates one is too high; and of the runs at the other, one is lost. Dry, the keys list the same cells."""
     argv = words("--lr", 1e-2, 1e20, steps=20)
-    assert main(argv) == 1
+    assert main(argv) == 0
     done = {record.key: record for record in Store(tmp_path / "out").read_all("glue")[0]}
     lost = next(key for key, record in done.items() if record.config["scored_on"] == "reported" and record.seed == 1)
     (trial,) = [key for key, record in done.items() if record.status is Status.ERROR]
@@ -89,10 +102,11 @@ def test_where_a_trial_failed_too_the_line_that_is_printed_runs_just_those_again
     capsys.readouterr()
     only = [*argv, "--only", trial, lost]
     code, rows, _ = told(capsys, [*only, "--dry-run"])
-    assert code == 0 and {row["key"]: row["state"] for row in rows} == dict.fromkeys((trial, lost), "to be run")
+    states = {row["key"]: row["state"].split(",")[0] for row in rows}
+    assert code == 0 and states == {trial: "diverged", lost: "to be run"}
     code, result, err = told(capsys, only)
-    assert code == 1 and {cell["key"]: cell["status"] for cell in result["cells"]} == {trial: "error", lost: "ok"}
-    assert f"--only {trial}" in err
+    assert code == 0 and {cell["key"]: cell["status"] for cell in result["cells"]} == {trial: "error", lost: "ok"}
+    assert err == "" and len(Store(tmp_path / "out").read_all("glue")[0]) == len(done)
 
 
 def test_no_key_stands_for_a_cell_of_a_search(words: Words, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

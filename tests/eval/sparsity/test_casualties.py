@@ -8,18 +8,16 @@ import resource
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.fresh import Outcome, run_fresh
 from bench.record import Status
 from bench.store import Store
 from eval.sparsity.__main__ import main
-from tests.bench.casualties import killed
 from tests.bench.sample import temporaries
+from tests.eval.casualties import losing
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED = "the process was killed (signal 9), as a system out of memory does"
@@ -62,14 +60,8 @@ def test_a_killed_worker_is_a_row_and_is_tried_again(
     argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each run of the level of half the entries kills its own process."""
-
-    def start(train: Callable[..., Any], *args: Any) -> Outcome:
-        if train.__self__.kept == 0.5:  # type: ignore[attr-defined]
-            return run_fresh(killed)
-        return run_fresh(train, *args)
-
     with monkeypatch.context() as patched:
-        patched.setattr("eval.launched.run_fresh", start)
+        patched.setattr("eval.launched.run_fresh", losing(lambda cell: cell.kept == 0.5))
         assert main(argv) == 1
     told = json.loads(capsys.readouterr().out)
     assert [(row["kept"], row["status"]) for row in told["rows"]] == [("5%", "ok"), ("50%", "oom"), ("dense", "ok")]
