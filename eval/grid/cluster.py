@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
@@ -26,6 +27,7 @@ from bench.record import Record, Status
 from bench.store import Store
 from eval.desk import Desk
 from eval.job import Job, Source
+from eval.mtbench.hostile import one_line
 from eval.watch import Watch
 
 __all__ = ["Cluster", "Needs", "joined"]
@@ -34,6 +36,8 @@ T = TypeVar("T")
 _GIB = 2**30
 # Of a process that has imported what a cell needs; and fp32 weights, gradients and two averages of a parameter.
 _PROCESS_BYTES, _PARAMETER_BYTES = 2 * _GIB, 16
+# A machine that answers at all does so at once; of Ray's own words, in characters.
+_ANSWER_S, _SAID = 10, 300
 # What a task may lack, in Ray's words: the option of the task, what is counted and in which unit, the word for less.
 _RESOURCES = {
     "CPU": ("num_cpus", "cores", 1, "--cpus"),
@@ -83,15 +87,36 @@ def joined(address: str, *, cells: int, needs: Needs) -> Iterator[None]:
             gpus = None if needs.gpus else 0
             ray.init(address, num_cpus=cells * needs.cpus, num_gpus=gpus, include_dashboard=False, **quiet)
         else:
+            _check_answers(address)
+            # Left alone it tries twenty times, each as long as a minute.
+            os.environ.setdefault("RAY_gcs_server_port_wait_time_s", "2")
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise BadRequest(f"--ray {address}: {first}; give local, or the address of a cluster (ray start)") from None
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise BadRequest(f"--ray {address}: {_refusal(error)}") from None
     with redirect_stdout(sys.stderr):  # where Ray tells of lost workers, to its last breath; stdout is the result's
         try:
             yield
         finally:
             ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """OSError where nobody listens at host:port, which Ray would try for minutes to find out."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit() and int(port) < 2**16:  # anything else Ray refuses at once, or finds by itself
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+
+
+def _refusal(error: Exception) -> str:
+    """What Ray said as it did not let us in, on one line, and what to do. Why may stand in what the error came of."""
+    said = f"{error} {error.__cause__ or ''}"
+    first = one_line(str(error).partition("Last connection error")[0], _SAID).rstrip(".")
+    if "Version mismatch" in said:
+        return f"{first}; install the cluster's versions here, or these there"
+    if "uthenticat" in said:
+        what = first.partition(". ")[0]  # its advice goes on for several sentences
+        return f"{what}; give the cluster's token as Ray reads it, in RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+    return f"{first}; give local, or the address of a cluster (ray start)"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
