@@ -158,11 +158,13 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def check_core_used(request: Request) -> None:
-    """BadRequest where a core, or its bases, is asked for and no method has one: an option is used or refused."""
+def check_used(request: Request) -> None:
+    """BadRequest where a core, its bases or a rank is asked for and no method has one: an option is used or refused."""
     if (request.core is not None or request.fixed_basis != "per-block") and not any(m.fixed for m in request.chosen()):
         fixed = " ".join(method.name for method in METHODS.values() if method.fixed)
         raise BadRequest(f"--core and --fixed-basis are of a fixed support: add {fixed} to --methods")
+    if request.lora_rank is not None and not any(method.ranked for method in request.chosen()):
+        raise BadRequest(f"--lora-rank {request.lora_rank} is of LoRA and its kin: add lora to --methods")
 
 
 def check_kept(request: Request, model: nn.Module, workload: Workload, asked: str | None = None) -> None:

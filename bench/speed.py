@@ -32,7 +32,7 @@ from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.race import Race, peaks_of
 from bench.record import Record, Status
-from bench.request import check_core_used, check_kept
+from bench.request import check_kept, check_used
 from bench.store import Store
 from bench.tables import print_speed, title_of
 from sparsegrad.methods import Method
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
         if getattr(args, name) < least:
             raise BadRequest(f"--{name} {getattr(args, name)} is too small; give {least} or more")
     request = request_of(args)
-    check_core_used(request)
+    check_used(request)
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
     desk = Desk(

@@ -38,7 +38,7 @@ from bench.errors import BadRequest
 from bench.lengths import DEFAULT_LENGTHS
 from bench.predict import LEFT_OUT, predictable
 from bench.record import Record, Status
-from bench.request import Request, check_core_used, check_kept
+from bench.request import Request, check_kept, check_used
 from bench.store import Store
 from bench.tables import mebibytes
 
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     _refuse_unused(args, argv)
     request = request_of(args)
-    check_core_used(request)
+    check_used(request)
     predicts = _predicts(args, request)
     # A prediction reads nothing but the model's shape, and steps take as long with any weights.
     request = replace(request, random_weights=request.random_weights or predicts)
@@ -97,6 +97,11 @@ def main(argv: Sequence[str]) -> int:
     )
     if not search.times and given(argv, "--drift"):
         raise BadRequest(f"--drift {args.drift} is of timed steps, and none are timed: give --time, or leave it out")
+    if not search.times and args.calibration_steps is not None:
+        raise BadRequest(
+            f"--calibration-steps {args.calibration_steps} has no use where peaks are predicted, without bases, and no "
+            "steps are timed: give --time, or leave it out"
+        )
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
     asked = request.methods

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.calibration import intact
 from bench.cells import Desk
 from bench.fresh import Outcome, run_fresh
 from bench.gradients.pieces import measure_bases, measure_supports, measure_training
@@ -89,7 +90,7 @@ class Run:
 
     def _known(self, kind: str, config: dict[str, Any]) -> Record | None:
         record = self.desk.known(kind, config)
-        return record if kind == _READINGS or self._place(kind, config).is_file() else None
+        return record if kind == _READINGS or intact(self._place(kind, config)) else None
 
     def _place(self, kind: str, config: dict[str, Any]) -> Path:
         """The file of a piece's tensors."""

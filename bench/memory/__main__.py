@@ -28,11 +28,11 @@ from bench.cli import (
 from bench.effort import about, calibration_flops, prediction_s, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
-from bench.memory.snapshot import snapshots
+from bench.memory.snapshot import outlook, snapshots
 from bench.memory.table import print_memory
 from bench.predict import LEFT_OUT, predictable, predicted
 from bench.record import Record, Status
-from bench.request import Request, check_core_used, check_kept
+from bench.request import Request, check_kept, check_used
 from bench.store import Store
 from sparsegrad.methods import Method
 
@@ -75,9 +75,12 @@ def main(argv: Sequence[str]) -> int:
     if args.predict:
         if args.device not in ("auto", "cpu"):
             raise BadRequest(f"--device {args.device} has no use with --predict, which allocates nothing: leave it out")
+        if args.calibration_steps is not None:
+            given = f"--calibration-steps {args.calibration_steps}"
+            raise BadRequest(f"{given} has no use with --predict, which makes no bases: leave it out")
         args.random_weights, args.device = True, "cpu"  # nothing but the model's shape is read
     request = request_of(args)
-    check_core_used(request)
+    check_used(request)
     if args.snapshot is not None and not request.device.startswith("cuda"):
         raise BadRequest(
             f"--snapshot {args.snapshot} is the CUDA allocator's history, and this would run on "
@@ -95,6 +98,8 @@ def main(argv: Sequence[str]) -> int:
     known = {method.name: _known(desk, method, predict=args.predict) for method in methods}
     if args.dry_run:
         told = _plan(desk, known, predict=args.predict) | dict.fromkeys(left_out, LEFT_OUT)
+        if args.snapshot is not None:
+            told |= outlook(methods, args.snapshot, fresh=args.fresh)
         print(json.dumps(told, indent=2) if args.json else "\n".join(f"{name}: {it}" for name, it in told.items()))
         return DONE
     if left_out:

@@ -16,9 +16,22 @@ from bench.request import Request
 from bench.train import train_step
 from sparsegrad.methods import Method
 
-__all__ = ["snapshots", "write_snapshot"]
+__all__ = ["outlook", "snapshots", "write_snapshot"]
 
 _STEPS = 2
+
+
+def outlook(methods: Sequence[Method], folder: Path, *, fresh: bool) -> dict[str, str]:
+    """What `snapshots` would do, a line a method."""
+    places = {f"{method.name}, snapshot": _place(method, folder) for method in methods}
+    return {
+        name: f"{'to be written' if fresh or not at.is_file() else 'there already'}, {at}"
+        for name, at in places.items()
+    }
+
+
+def _place(method: Method, folder: Path) -> Path:
+    return folder / f"{method.name}.pickle"
 
 
 def snapshots(desk: Desk, methods: Sequence[Method], folder: Path) -> dict[str, str | None]:
@@ -29,7 +42,7 @@ def snapshots(desk: Desk, methods: Sequence[Method], folder: Path) -> dict[str, 
         raise BadRequest(f"--snapshot {folder} cannot be made ({error.strerror}): give another folder") from error
     failed = {}
     for method in methods:
-        path = folder / f"{method.name}.pickle"
+        path = _place(method, folder)
         if path.is_file() and not desk.fresh:
             continue
         outcome = run_fresh(write_snapshot, desk.request, method.name, desk.bases_file(method), path)

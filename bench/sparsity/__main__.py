@@ -30,7 +30,7 @@ from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.race import Race, peaks_of
 from bench.record import Record, Status
-from bench.request import check_core_used
+from bench.request import check_used
 from bench.sparsity.levels import Level, calibrations_of, energies_of, energy_config, levels, with_energy
 from bench.sparsity.table import print_sparsity
 from bench.store import Store
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
             raise BadRequest(f"--{name} {getattr(args, name)} is too small; give 1 or more")
     args.kept = _UNREAD
     request = request_of(args)
-    check_core_used(request)
+    check_used(request)
     workload = request.workload()
     desk = Desk(
         store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing

@@ -160,6 +160,10 @@ def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
         (["--batch-size", "4"], "--batch-size is what --find batch looks for"),
         (["--find", "length", "--max-length=8"], "--max-length is what --find length looks for"),
         (["--task", "cola"], "--task cola has no use here"),
+        (
+            ["--budget", "1MiB", "--calibration-steps", "5"],
+            "--calibration-steps 5 has no use where peaks are predicted",
+        ),
         (["--padding", "longest"], "--lengths and --padding have no use here"),
         (["--budget", "much"], "--budget 'much' is no size"),
         (["--drift", "note"], "--drift note is of timed steps, .*: give --time"),

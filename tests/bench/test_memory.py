@@ -17,7 +17,8 @@ METHODS = ("full", "lora", "frozen")
 
 def words(folder: Path, out: Path, *more: str) -> list[str]:
     shape = ["--model", str(folder), "--random-weights", "--batch-size", "2", "--max-length", "16", "--device", "cpu"]
-    return [*shape, "--methods", "lora", "--calibration-steps", "1", "--out", str(out), *more]
+    short = [] if "--predict" in more else ["--calibration-steps", "1"]
+    return [*shape, "--methods", "lora", *short, "--out", str(out), *more]
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,8 @@ def test_a_dry_run_measures_nothing_and_says_how_long(
         (["--snapshot", "shots"], "--snapshot shots is the CUDA allocator's history, and this would run on cpu"),
         (["--predict", "--snapshot", "shots"], "--snapshot shots"),
         (["--predict", "--device", "cuda"], "--device cuda has no use with --predict"),
+        (["--predict", "--calibration-steps", "5"], "--calibration-steps 5 has no use with --predict"),
+        (["--methods", "full", "--lora-rank", "3"], "--lora-rank 3 is of LoRA and its kin: add lora to --methods"),
         (["--core", "8", "8"], "of a fixed support: add sparsegrad-compact to --methods"),
         (["--methods", "lora", "--fixed-basis", "shared"], "of a fixed support: add sparsegrad-compact"),
     ],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import bench.memory.snapshot
 from bench.footprint import footprint
 from bench.fresh import Outcome
-from bench.memory.snapshot import snapshots, write_snapshot
+from bench.memory.snapshot import outlook, snapshots, write_snapshot
 from bench.peak import CudaPeak
 from bench.record import Status
 from sparsegrad import SparseGradOptimizer
@@ -144,6 +144,9 @@ def test_a_snapshot_that_is_there_is_not_made_again(monkeypatch: pytest.MonkeyPa
     assert snapshots(desk, methods, tmp_path / "shots") == {"lora": "no room"}
     assert snapshots(desk, methods, tmp_path / "shots") == {"lora": "no room"}
     assert asked == ["full", "lora", "frozen", "lora"]
+    told = {name: state.split(",")[0] for name, state in outlook(methods, tmp_path / "shots", fresh=False).items()}
+    there = "there already"
+    assert told == {"full, snapshot": there, "lora, snapshot": "to be written", "frozen, snapshot": there}
     desk.fresh = True
     snapshots(desk, methods, tmp_path / "shots")
     assert asked[4:] == ["full", "lora", "frozen"]
