@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from bench.environment import code_fingerprint
+from bench.rows import BASELINE
 from reports.document import Block, Document, Ledger, Prose, Section, Table, Verdict
 from reports.dots import capacity_figure, judged_figure
 from reports.drawings import memory_figure, pareto_figures, quality_figure, speed_figure
@@ -19,8 +20,10 @@ from reports.paper.logs_ledger import ledger_of_logs
 from reports.paper.tables_ledger import ledger_of_tables
 from reports.provenance import run_of
 from reports.reading.folders import Source
+from reports.reading.several import of_one_model
 from reports.reading.shelf import Shelf
 from reports.sweeps import category_blocks, sparsity_blocks
+from reports.tables.across import across_table
 from reports.tables.alone import alone_table
 from reports.tables.capacity import capacity_table
 from reports.tables.chat import chat_table
@@ -122,7 +125,7 @@ def _in_short(ledger: Ledger) -> str:
     if untested:
         told += (
             f" {len(untested)} were not tested there; {elsewhere} of these were measured in another setting, which is "
-            "shown and decides nothing."
+            "shown, marked x, and decides nothing."
         )
     return told
 
@@ -178,6 +181,8 @@ def _gradients(shelf: Shelf) -> Section | None:
 def _quality(shelf: Shelf) -> Section | None:
     blocks: list[Block] = []
     paired = [one for one in shelf.quality if len(one.runs) > 1]
+    to_full = of_one_model(one for one in paired if one.reference() == BASELINE)
+    blocks += [across_table(tasks, f"across-{number}") for number, tasks in enumerate(to_full, 1)]
     for number, one in enumerate(paired, 1):
         blocks.append(quality_table(one, f"quality-{number}"))
         if (drawn := quality_figure(one, f"quality-figure-{number}")) is not None:

@@ -58,6 +58,7 @@ class Certainty(StrEnum):
     """How surely the published value is read."""
 
     CERTAIN = "certain"
+    PLACES_DISAGREE = "the paper says both"
     SCANS_DISAGREE = "scans disagree"
     UNCERTAIN = "uncertain"
 

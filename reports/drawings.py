@@ -16,7 +16,7 @@ from reports.figures.marks import Axis, Estimate, drawable
 from reports.figures.memory import Bar, memory_by_phase
 from reports.figures.pareto import Point, pareto
 from reports.reading.memory import PeakGroup
-from reports.reading.quality import Comparison
+from reports.reading.quality import Comparison, idle
 from reports.reading.settings import workload_of
 from reports.reading.speed import SpeedRun
 from reports.tables.cells import MIB
@@ -72,7 +72,10 @@ def pareto_figures(one: Comparison, id: str) -> list[Figure]:
     figures = []
     peaks = [
         Point(
-            name=row["method"], cost=Estimate(value=row["peak_bytes"] / MIB), quality=difference_to(row["difference"])
+            name=row["method"],
+            cost=Estimate(value=row["peak_bytes"] / MIB),
+            quality=difference_to(row["difference"]),
+            idle=idle(row),
         )
         for row in rows
         if row["peak_bytes"] is not None and row["seeds"]
@@ -81,7 +84,7 @@ def pareto_figures(one: Comparison, id: str) -> list[Figure]:
         cost = Axis(name="peak memory", unit="MiB", higher_is_better=False)
         figures.append(pareto(f"{id}-memory", f"Quality against memory, {one.task}", peaks, cost=cost, quality=quality))
     times = [
-        Point(name=row["method"], cost=_over_seeds(spent), quality=difference_to(row["difference"]))
+        Point(name=row["method"], cost=_over_seeds(spent), quality=difference_to(row["difference"]), idle=idle(row))
         for row in rows
         if (spent := _seconds(one, row["method"]))
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from bench.rows import BASELINE
 from eval.metrics import TASK_METRICS
@@ -11,8 +12,9 @@ from reports.drawings import difference_to, first_split
 from reports.drawn import or_a_line
 from reports.figures.marks import Axis, Estimate
 from reports.figures.panels import Panel, panels
-from reports.reading.quality import Comparison
+from reports.reading.quality import nothing_learned
 from reports.reading.settings import model_called
+from reports.reading.several import most_methods
 from reports.reading.shelf import Shelf
 from reports.reading.speed import SpeedRun
 
@@ -66,10 +68,12 @@ def cost_at_a_glance(shelf: Shelf, id: str) -> Figure | None:
 
 def quality_at_a_glance(shelf: Shelf, id: str) -> Figure | None:
     """Points to full fine-tuning on each task, of its comparison with the most methods; None without one."""
-    compared = _most_methods(one for one in shelf.quality if one.reference() == BASELINE)
+    compared = most_methods(one for one in shelf.quality if one.reference() == BASELINE)
     told = []
-    for task, one in compared.items():
+    shown: list[dict[str, Any]] = []
+    for task, one in list(compared.items())[:_TASKS]:
         rows = first_split(one.rows(BASELINE))
+        shown += rows
         known = {row["method"]: row for row in rows if row["difference"] is not None}
         seeds = max((len(row["seeds"]) for row in rows), default=0)
         told.append(
@@ -89,7 +93,8 @@ def quality_at_a_glance(shelf: Shelf, id: str) -> Figure | None:
     names = list(dict.fromkeys(name for panel in told for own in panel.series.values() for name in own))
     if not names:
         return None
-    return panels(id, "What it is worth", names, told, width=2.3, notes=("Hollow: a tie with full fine-tuning.",))
+    notes = ("Hollow: a tie with full fine-tuning.", *nothing_learned(shown))
+    return panels(id, "What it is worth", names, told, width=2.3, notes=notes)
 
 
 def _largest(runs: Sequence[SpeedRun]) -> dict[str, SpeedRun]:
@@ -103,15 +108,6 @@ def _largest(runs: Sequence[SpeedRun]) -> dict[str, SpeedRun]:
 
 def _measured(run: SpeedRun) -> list[str]:
     return [name for name in run.rows if run.speed(name) is not None]
-
-
-def _most_methods(compared: Iterable[Comparison]) -> dict[str, Comparison]:
-    """Task -> its comparison with the most methods, the newest of several."""
-    found: dict[str, Comparison] = {}
-    for one in sorted(compared, key=lambda one: (len(one.runs), one.record.ended), reverse=True):
-        if len(one.runs) > 1:
-            found.setdefault(one.task, one)
-    return dict(sorted(found.items())[:_TASKS])
 
 
 def _inverse(speed: Estimate) -> Estimate:

@@ -13,6 +13,8 @@ from reports.figures.marks import Axis, Estimate
 
 __all__ = ["Point", "pareto", "unbeaten"]
 
+_FREE = "one answer given to all"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -23,6 +25,8 @@ class Point:
     """Lower is better."""
     quality: Estimate
     """Higher is better."""
+    idle: bool = False
+    """Not above one answer given to every item: it is beaten by that, which is free, and beats nobody."""
 
 
 def unbeaten(points: Sequence[Point]) -> list[bool]:
@@ -32,7 +36,17 @@ def unbeaten(points: Sequence[Point]) -> list[bool]:
     the other. So of two that tie in quality the surely cheaper one wins, and two that tie in both both stay. Ties are
     not transitive: in a ring of overlapping intervals, which is rare, each is beaten by another.
     """
-    return [not any(_beats(other, point) for other in points if other is not point) for point in points]
+    return [not by for by in _beaten_by(points)]
+
+
+def _beaten_by(points: Sequence[Point]) -> list[list[str]]:
+    return [
+        [
+            *([_FREE] if point.idle else []),
+            *(other.name for other in points if other is not point and not other.idle and _beats(other, point)),
+        ]
+        for point in points
+    ]
 
 
 def _beats(one: Point, other: Point) -> bool:
@@ -55,6 +69,7 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
     marks.check_scale(cost, (point.cost.value for point in points))
     marks.check_scale(quality, (point.quality.value for point in points))
     best = unbeaten(points)
+    idle = any(point.idle for point in points)
     across = marks.limits((end for point in points for end in (point.cost.value, *point.cost.ends)), log=cost.log)
     upward = marks.limits(
         (end for point in points for end in (point.quality.value, *point.quality.ends)), log=quality.log
@@ -84,9 +99,6 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
             Column(name=quality.name, unit=quality.unit, numeric=True),
             Column(name="beaten by"),
         )
-        beaten_by = [
-            [other.name for other in points if other is not point and _beats(other, point)] for point in points
-        ]
         return marks.finished(
             axes.figure,
             id=id,
@@ -95,11 +107,12 @@ def pareto(id: str, title: str, points: Sequence[Point], *, cost: Axis, quality:
             columns=columns,
             rows=(
                 (marks.name_cell(point.name), marks.data_cell(point.cost), marks.data_cell(point.quality), _beaten(by))
-                for point, by in zip(points, beaten_by, strict=True)
+                for point, by in zip(points, _beaten_by(points), strict=True)
             ),
             notes=(
                 "Filled: no other method is surely better in one of the two and not surely worse in the other; "
                 "intervals that meet are a tie.",
+                *([f"What is not above {_FREE}, which costs nothing, beats no method."] if idle else []),
             ),
         )
 

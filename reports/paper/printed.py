@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from reports.document import Certainty
 
-__all__ = ["Printed", "certain", "disagree", "uncertain"]
+__all__ = ["Printed", "certain", "disagree", "elsewhere", "uncertain"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,12 @@ class Printed:
         return (min(self.values), max(self.values)) if self.values else None
 
     def told(self, form: str = "g") -> str:
-        """``82.6 (other scan 82.0)``; ``uncertain``."""
+        """``82.6 (also read: 82)``; ``0.1 (elsewhere: 1)``; ``uncertain``."""
         if not self.values:
             return "uncertain"
         first, *rest = (f"{value:{form}}" for value in self.values)
-        return first if not rest else f"{first} (also read: {', '.join(rest)})"
+        other = "elsewhere" if self.certainty is Certainty.PLACES_DISAGREE else "also read"
+        return first if not rest else f"{first} ({other}: {', '.join(rest)})"
 
 
 def certain(value: float) -> Printed:
@@ -39,8 +40,13 @@ def certain(value: float) -> Printed:
 
 
 def disagree(*values: float) -> Printed:
-    """The scans, or two places of the paper, differ: the likelier reading first."""
+    """The scans differ: the likelier reading first."""
     return Printed(values=values, certainty=Certainty.SCANS_DISAGREE)
+
+
+def elsewhere(*values: float) -> Printed:
+    """Read alike in both scans, but the paper says otherwise in another place: what the claim rests on first."""
+    return Printed(values=values, certainty=Certainty.PLACES_DISAGREE)
 
 
 def uncertain() -> Printed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from reports.reading.fields import Fields, Unreadable
 from reports.reading.folders import Source
 from reports.reading.places import setting
 
-__all__ = ["Comparison", "QualityRun", "comparisons", "read_quality"]
+__all__ = ["Comparison", "QualityRun", "comparisons", "idle", "nothing_learned", "read_quality"]
 
 # What the runs of one comparison may differ in.
 _CHOSEN = ("method", "lr", "lora_rank", "seed", "scored_on", "protocol")
@@ -71,6 +72,18 @@ class Comparison:
     def reference(self) -> str:
         """full where it was run, else the first."""
         return "full" if "full" in self.runs else next(iter(self.runs))
+
+
+def idle(row: dict[str, Any]) -> bool:
+    """Whether several seeds do not tell a row's score from that of one answer given to every item."""
+    learned = row["over_constant"]
+    return len(row["seeds"]) > 1 and learned is not None and (learned["low"] or 0.0) <= 0
+
+
+def nothing_learned(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """A line that names the methods of such rows, whose ties are no news; no line where there is none."""
+    told = ", ".join(dict.fromkeys(f"{row['method']} on {row['task']}" for row in rows if idle(row)))
+    return [f"Not above one answer given to all, so that a tie with them says nothing: {told}."] if told else []
 
 
 def read_quality(source: Source) -> QualityRun:

@@ -16,10 +16,11 @@ __all__ = ["compared_table", "judge_check_table"]
 def compared_table(one: Compared, id: str) -> Table:
     """Every task, split and method with the verdict of the whole command, and what choosing its rate cost."""
     forgot = any(row.forgetting is not None for row in one.rows)
+    tasks = ", ".join(dict.fromkeys(row.task for row in one.rows))
     equal = "" if one.budget is None else f", equal {one.budget}"
     return Table(
         id=id,
-        title=f"One command's verdicts over all its tasks: {model_called(one.record)}{equal}",
+        title=f"One command's verdicts over {tasks}: {model_called(one.record)}{equal}",
         columns=(
             text_column("task"),
             text_column("split"),

@@ -7,7 +7,7 @@ from typing import Any
 from reports.behind import behind, noted
 from reports.document import Cell, CellStatus, Detail, Samples, Table
 from reports.reading.judged import JudgedRun
-from reports.reading.quality import Comparison
+from reports.reading.quality import Comparison, nothing_learned
 from reports.reading.settings import setting_of
 from reports.tables.cells import MIB, absent, amount, count_cell, failure, label, number_column, text_column
 
@@ -113,6 +113,7 @@ def _quality_notes(one: Comparison, rows: list[dict[str, Any]]) -> list[str]:
     ]
     if seeds == 1:
         notes.append("One seed tells nothing of other seeds: intervals are infinite.")
+    notes += nothing_learned(rows)
     notes += [f"Left out: {told}." for told in one.left_out]
     notes += [
         f"{row['method']}, seed {told['seed']}: {told['status']}: {told['reason']}"

@@ -16,10 +16,11 @@ from reports.paper.claims import CLAIMS
 from reports.paper.findings import Finding, in_all, in_band, settle, told_side
 from reports.paper.itself import ledger_of_itself
 from reports.paper.ledger import RULES, paper_ledger
-from reports.paper.printed import certain, disagree, uncertain
+from reports.paper.printed import certain, disagree, elsewhere, uncertain
 from reports.paper.published import TASKS
-from reports.paper.quality_rules import Difference, mean_finding
+from reports.paper.quality_rules import mean_finding
 from reports.reading.quality import Comparison, read_quality
+from reports.reading.several import Difference
 from reports.reading.shelf import Shelf, read_shelf
 from tests.reports.small_records import GPU, gradients, peak, quality, record, source, speed
 
@@ -241,6 +242,9 @@ def test_a_claim_on_all_models_must_hold_on_each() -> None:
 def test_an_uncertain_reading_carries_no_value() -> None:
     assert uncertain().value is None and uncertain().span() is None
     assert disagree(2.0, 1.0).span() == (1.0, 2.0)
+    assert (disagree(2.0, 1.0).told(), elsewhere(2.0, 1.0).told()) == ("2 (also read: 1)", "2 (elsewhere: 1)")
+    told = [settle(CLAIMS[id], []).certainty.value for id in ("C6", "C10", "C15", "C19")]
+    assert told == ["certain", "the paper says both", "scans disagree", "the paper says both"]
     assert certain(3.0).certainty is Certainty.CERTAIN
 
 

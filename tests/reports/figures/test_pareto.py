@@ -87,6 +87,17 @@ def test_the_table_behind_it_names_who_beats_whom() -> None:
     assert "full: 279 and 90, beaten" in figure.alt
 
 
+def test_what_has_learned_nothing_beats_nobody() -> None:
+    full = Point(name="full", cost=Estimate(value=191.0), quality=Estimate(value=0.0))
+    collapsed = Point(name="compact", cost=Estimate(value=171.0), quality=around(-11.5, 15))
+    assert unbeaten([full, collapsed]) == [False, True], "a tie in quality, and cheaper"
+    collapsed = replace(collapsed, idle=True)
+    assert unbeaten([full, collapsed]) == [True, False]
+    figure = pareto("p", "t", [full, collapsed], cost=COST, quality=QUALITY)
+    assert [row[3].text for row in figure.data.rows] == ["none", "one answer given to all"]
+    assert "beats no method" in figure.notes[-1]
+
+
 def test_nothing_is_no_drawing() -> None:
     with pytest.raises(ValueError, match="nothing to draw"):
         pareto("p", "t", [], cost=COST, quality=QUALITY)

@@ -1,0 +1,90 @@
+"""Several tasks together: whose comparisons stand side by side, each paired difference, and their mean."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.special import stdtr, stdtrit
+
+from reports.reading.quality import Comparison
+from reports.reading.settings import model_called, paper_model
+
+__all__ = ["Difference", "difference_of", "most_methods", "of_one_model", "over_tasks"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One method minus another on one task, in the metric: a hundredth is a point."""
+
+    comparison: Comparison
+    model: str | None
+    """The paper's model, where it is one."""
+    method: str
+    over: str
+    mean: float
+    error: float
+    """Standard error, over items and seeds; inf where one seed says nothing of others."""
+    freedom: float
+    by_seed: tuple[float, ...]
+
+
+def difference_of(one: Comparison, method: str, over: str) -> Difference | None:
+    """MNLI's two splits are averaged; None where no seed of both pairs."""
+    pair = one
+    if over != one.reference():  # the rows to the reference are there already
+        pair = Comparison(task=one.task, runs={over: one.runs[over], method: one.runs[method]}, left_out=())
+    told = [row["difference"] for row in pair.rows(over) if row["method"] == method and row["difference"] is not None]
+    if not told:
+        return None
+    return Difference(
+        comparison=one,
+        model=paper_model(one.record),
+        method=method,
+        over=over,
+        mean=sum(row["mean"] for row in told) / len(told),
+        error=math.sqrt(sum(_error(row) ** 2 for row in told)) / len(told),
+        freedom=min((row["freedom"] or math.inf) for row in told),
+        by_seed=tuple(told[0]["by_seed"]),
+    )
+
+
+def _error(row: dict[str, Any]) -> float:
+    parts = (row["item_error"], row["seed_error"])
+    return math.inf if None in parts else math.hypot(*parts)
+
+
+def over_tasks(differences: Sequence[Difference]) -> tuple[float, float, float, float]:
+    """(mean, low, high, p) of the mean over tasks: tasks are fixed, so that errors add in squares, with Welch and
+    Satterthwaite's degrees of freedom."""
+    number = len(differences)
+    mean = sum(one.mean for one in differences) / number
+    error = math.sqrt(sum(one.error**2 for one in differences)) / number
+    if math.isinf(error):
+        return mean, -math.inf, math.inf, 1.0
+    if error == 0:
+        return mean, mean, mean, float(mean == 0)
+    weights = sum((one.error / number) ** 4 / one.freedom for one in differences)
+    freedom = error**4 / weights if weights else math.inf
+    half = float(stdtrit(freedom, 0.975)) * error
+    return mean, mean - half, mean + half, float(2 * stdtr(freedom, -abs(mean) / error))
+
+
+def of_one_model(compared: Iterable[Comparison]) -> list[dict[str, Comparison]]:
+    """Task -> comparison, of each model and protocol that several tasks were run with."""
+    groups: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
+    for one in compared:
+        groups[model_called(one.record), str(one.record.config["protocol"].get("name"))].append(one)
+    return [tasks for own in groups.values() if len(tasks := most_methods(own)) > 1]
+
+
+def most_methods(compared: Iterable[Comparison]) -> dict[str, Comparison]:
+    """Task -> its comparison with the most methods, the newest of several."""
+    found: dict[str, Comparison] = {}
+    for one in sorted(compared, key=lambda one: (len(one.runs), one.record.ended), reverse=True):
+        if len(one.runs) > 1:
+            found.setdefault(one.task, one)
+    return dict(sorted(found.items()))
