@@ -16,7 +16,7 @@ from reports.document import Cell, CellStatus, Certainty, Claim, Detail, Verdict
 from reports.paper.claims import PaperClaim
 from reports.reading.shelf import Shelf
 
-__all__ = ["Finding", "Rule", "in_all", "in_band", "settle", "told_side"]
+__all__ = ["Finding", "Rule", "counted", "in_all", "in_band", "settle", "told_side"]
 
 _MARK = {Verdict.WITHIN_NOISE: CellStatus.NOISE}
 
@@ -55,6 +55,18 @@ class Finding:
 
 
 Rule = Callable[[PaperClaim, Shelf], Iterable[Finding]]
+
+
+def counted(what: str, held: bool, *, text: str, value: float, why: str) -> Finding:
+    """What follows from shapes alone, which is of the claim wherever it is counted."""
+    return Finding(
+        verdict=Verdict.REPRODUCED if held else Verdict.NOT_REPRODUCED,
+        text=text,
+        sort=value,
+        setting=f"counted, {what}",
+        of_claim=True,
+        why=why,
+    )
 
 
 def settle(claim: PaperClaim, findings: Iterable[Finding]) -> Claim:

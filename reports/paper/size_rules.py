@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from bench.presets import PRESETS
 from reports.behind import behind
 from reports.document import Verdict
 from reports.paper.claims import PaperClaim
-from reports.paper.findings import Finding, Rule, in_all
+from reports.paper.findings import Finding, Rule, counted, in_all
 from reports.paper.published import METHODS
 from reports.paper.sizes import count_blocks, tuned_matrices
 from reports.reading.preliminary import Preliminary
@@ -30,15 +31,8 @@ def _half_in_mlp(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
     for name in _PAPER_MODELS:
         blocks = count_blocks(PRESETS[name])
         share = blocks["MLP"] / blocks["full"]
-        held = 0.45 <= share <= 0.55
-        yield Finding(
-            verdict=Verdict.REPRODUCED if held else Verdict.NOT_REPRODUCED,
-            text=f"{share:.1%}",
-            sort=share,
-            setting=f"counted, {name}",
-            of_claim=True,
-            why=f"{blocks['MLP'] / 1e6:,.1f}M of {blocks['full'] / 1e6:,.1f}M parameters",
-        )
+        why = f"{blocks['MLP'] / 1e6:,.1f}M of {blocks['full'] / 1e6:,.1f}M parameters"
+        yield counted(name, 0.45 <= share <= 0.55, text=f"{share:.1%}", value=share, why=why)
 
 
 def _updated_share(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
@@ -46,7 +40,7 @@ def _updated_share(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
     for name in _PAPER_MODELS:
         matrices, full = tuned_matrices(PRESETS[name]), count_blocks(PRESETS[name])["full"]
         kept = sum(_KEPT.get(name, round(0.01 * entries)) for entries in matrices)
-        yield _share(kept / full, f"counted, {name}", f"{kept / 1e6:.2f}M of {full / 1e6:,.0f}M weights a step")
+        yield _share(kept / full, name, f"{kept / 1e6:.2f}M of {full / 1e6:,.0f}M weights a step")
     for group in shelf.peaks:
         model = paper_model(group.record)
         row = next((group.peaks[name] for name in METHODS["SparseGrad"] if name in group.peaks), None)
@@ -54,19 +48,13 @@ def _updated_share(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
             continue
         full = count_blocks(PRESETS[model])["full"]
         why = f"{row.updated_parameters / 1e6:.2f}M of {full / 1e6:,.0f}M weights a step, the new head among them"
-        found = _share(row.updated_parameters / full, f"{row.method}, {setting_of(row.record)}", why)
-        yield Finding(**{**vars(found), "detail": behind([row.source]), "ended": row.record.ended})
+        setting = f"{row.method}, {setting_of(row.record)}"
+        found = _share(row.updated_parameters / full, model, why)
+        yield replace(found, setting=setting, detail=behind([row.source]), ended=row.record.ended)
 
 
-def _share(share: float, setting: str, why: str) -> Finding:
-    return Finding(
-        verdict=Verdict.REPRODUCED if 0.0005 <= share < 0.0015 else Verdict.NOT_REPRODUCED,
-        text=f"{share:.2%}",
-        sort=share,
-        setting=setting,
-        of_claim=True,
-        why=why,
-    )
+def _share(share: float, model: str, why: str) -> Finding:
+    return counted(model, 0.0005 <= share < 0.0015, text=f"{share:.2%}", value=share, why=why)
 
 
 def _preliminary(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
@@ -77,10 +65,11 @@ def _preliminary(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
             continue
         seconds, size, unit = _PRELIMINARY[model]
         parts = [_seconds_held(run, claim.printed[seconds].value), _bytes_held(run, claim.printed[size].value, unit)]
-        told = "n/a" if run.seconds is None else f"{run.seconds:.0f} s"
+        told = "time n/a" if run.seconds is None else f"{run.seconds:.0f} s"
+        shown = f"{(run.own_bytes or run.stack_bytes) / unit:,.1f} {size.rsplit(' ', 1)[-1]}"
         yield Finding(
             verdict=in_all([verdict for verdict, _ in parts]),
-            text=f"{told}, {(run.own_bytes or run.stack_bytes) / unit:,.1f} {size.rsplit(' ', 1)[-1]}",
+            text=f"{told}, {shown}" if run.own_bytes else f"{told}, {shown} computed",
             sort=run.seconds,
             setting=f"{setting_of(run.record)}, {run.mode}, {run.steps} batches",
             of_claim=run.mode == "stacked" and run.record.environment.get("device") == "cpu",

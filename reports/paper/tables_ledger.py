@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from bench.presets import PRESETS
 from reports.document import Certainty, Claim, Ledger, Verdict
 from reports.paper.claims import PaperClaim, glue_command
-from reports.paper.findings import Finding, settle
+from reports.paper.findings import Finding, counted, settle
 from reports.paper.printed import Printed
 from reports.paper.published import MODELS, OTHER_SETTINGS, PARAMETERS
 from reports.paper.sizes import count_blocks
@@ -57,14 +57,8 @@ def _sizes() -> Iterator[Claim]:
 
 def _counted(block: str, printed: Printed, millions: float) -> Finding:
     held = any(abs(millions - value) <= _COUNTED * value for value in printed.values)
-    return Finding(
-        verdict=Verdict.REPRODUCED if held else Verdict.NOT_REPRODUCED,
-        text=f"{block} {millions:,.1f}M",
-        sort=millions,
-        setting=f"counted, {block}",
-        of_claim=True,
-        why=f"{millions:,.1f} million, printed {printed.told(',.0f')}",
-    )
+    why = f"{millions:,.1f} million, printed {printed.told(',.0f')}"
+    return counted(block, held, text=f"{block} {millions:,.1f}M", value=millions, why=why)
 
 
 def _without_verdict(id: str, table: str, sentence: str, why: str) -> Claim:
