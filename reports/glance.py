@@ -78,13 +78,8 @@ def quality_at_a_glance(shelf: Shelf, id: str) -> Figure | None:
         seeds = max((len(row["seeds"]) for row in rows), default=0)
         told.append(
             Panel(
-                title=task,
-                axis=Axis(
-                    name=" and ".join(TASK_METRICS[task]),
-                    unit="points",
-                    higher_is_better=True,
-                    note=f"minus full's, 95% CI, n = {seeds} seeds",
-                ),
+                title=f"{task}: {' and '.join(TASK_METRICS[task])}",
+                axis=Axis(name="minus full's", unit="points", higher_is_better=True, note=f"95% CI, n = {seeds} seeds"),
                 at=0.0,
                 series={"": {name: difference_to(row["difference"]) for name, row in known.items()}},
                 tied=frozenset(("", name) for name, row in known.items() if row["verdict"] == "~"),

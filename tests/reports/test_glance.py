@@ -58,7 +58,7 @@ def test_each_task_has_its_panel_and_ties_are_hollow(tmp_path: Path) -> None:
     ]
     figure = quality_at_a_glance(shelf_of(tmp_path, *records), "glance-quality")
     assert figure is not None
-    assert [column.name for column in figure.data.columns] == ["method", "rte", "sst2"]
+    assert [column.name for column in figure.data.columns] == ["method", "rte: accuracy", "sst2: accuracy"]
     assert cells(figure)["lora"][1] == "10"
 
 
