@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 __all__ = ["METRICS", "TASK_METRICS", "accuracy", "f1", "headline", "mcc", "pearson", "score", "spearman"]
 
@@ -50,7 +49,14 @@ def pearson(labels: Array, predictions: Array) -> float:
 
 def spearman(labels: Array, predictions: Array) -> float:
     """Spearman's rank correlation: Pearson's of the ranks, ties sharing their mean rank."""
-    return pearson(rankdata(labels), rankdata(predictions))
+    return pearson(_ranks(labels), _ranks(predictions))
+
+
+def _ranks(values: Array) -> Array:
+    """From 1, ties sharing their mean: scipy's rankdata in under half its time, of which a page resamples 300,000."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranks
 
 
 METRICS: Mapping[str, Metric] = MappingProxyType(

@@ -74,10 +74,11 @@ def over_tasks(differences: Sequence[Difference]) -> tuple[float, float, float, 
 
 
 def of_one_model(compared: Iterable[Comparison]) -> list[dict[str, Comparison]]:
-    """Task -> comparison, of each model and protocol that several tasks were run with."""
-    groups: dict[tuple[str, str], list[Comparison]] = defaultdict(list)
+    """Task -> comparison, of each model, protocol and part that trains, with which several tasks were run."""
+    groups: dict[tuple[str, ...], list[Comparison]] = defaultdict(list)
     for one in compared:
-        groups[model_called(one.record), str(one.record.config["protocol"].get("name"))].append(one)
+        asked = one.record.config
+        groups[model_called(one.record), str(asked["protocol"].get("name")), str(asked.get("trainable"))].append(one)
     return [tasks for own in groups.values() if len(tasks := most_methods(own)) > 1]
 
 

@@ -28,7 +28,7 @@ Told = tuple[float, float, float, bool]
 
 
 def across_table(tasks: Mapping[str, Comparison], id: str) -> Table:
-    """Comparisons with full fine-tuning, by task, which name one model and protocol."""
+    """Comparisons with full fine-tuning, by task, of one model and protocol."""
     methods = list(dict.fromkeys(name for one in tasks.values() for name in one.runs))
     found = {
         (method, task): difference
@@ -42,11 +42,14 @@ def across_table(tasks: Mapping[str, Comparison], id: str) -> Table:
         for method in methods
         if all((method, task) in found for task in tasks)
     }
+    record = next(iter(tasks.values())).record
+    protocol = f"{record.config['protocol'].get('name')} protocol"
+    trains = ", everything trains" if record.config.get("trainable") == "all" else ""
     each = _told({pair: (one,) for pair, one in found.items()})
     mean = _told(whole)
     return Table(
         id=id,
-        title=f"Quality over {len(tasks)} tasks: {model_called(next(iter(tasks.values())).record)}",
+        title=f"Quality over {len(tasks)} tasks: {model_called(record)}, {protocol}{trains}",
         columns=(
             text_column("method"),
             *(number_column(f"{task}, {' and '.join(TASK_METRICS[task])}", "points") for task in tasks),
