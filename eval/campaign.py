@@ -11,7 +11,7 @@ from bench.effort import about, seconds
 from bench.record import Record, Status
 from eval.cell import Cell
 from eval.desk import Desk, state_of
-from eval.mtbench.hostile import one_line
+from eval.ending import came_to
 from eval.study import TRIAL_SEED, Study, choose
 from eval.tuning import RATES, Search
 from sparsegrad.roles import is_linear, weight_of
@@ -20,8 +20,6 @@ __all__ = ["Entry", "Finished", "lost_trials", "outlook", "records_of", "see_thr
 
 # Evaluations, checkpoints and choosing a tokenizer come on top of the updates.
 _BESIDE_UPDATES = 1.3
-# Of a failure's reason, in characters: a library's message may quote whatever it was given.
-_REASON = 400
 # Of GLUE's texts, where a batch is padded to its own longest.
 _TOKENS_A_TEXT = 30
 
@@ -103,7 +101,7 @@ def records_of(finished: Sequence[Finished]) -> list[Record]:
 def lost_trials(finished: Sequence[Finished]) -> list[str]:
     """A line a trial that did not come to its end, and why."""
     return [
-        one_line(f"{cell.name}: {record.status}: {record.reason}", _REASON)
+        came_to(cell.name, record.status, record.reason)
         for one in finished
         for cell, record in one.trials
         if record.status is not Status.OK

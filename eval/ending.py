@@ -14,11 +14,21 @@ from datetime import datetime
 from bench.cli import DONE, FAILED, say
 from bench.environment import rerun_command
 from bench.record import Record, Status
+from eval.mtbench.hostile import one_line
 
-__all__ = ["diverged", "exit_code", "failures", "settled"]
+__all__ = ["came_to", "diverged", "exit_code", "failures", "settled"]
 
 # As `bench.fresh.failure` tells them, and a launcher before it which process it was.
 _DIVERGED = re.compile(r"(process \d+: )?(LossNotFinite|NonFiniteGradient): ")
+
+
+# Of a failure's reason, in characters: a library's message may quote whatever it was given.
+_REASON = 400
+
+
+def came_to(run: str, status: str, reason: str | None) -> str:
+    """A line of what a run came to."""
+    return one_line(f"{run}: {status}: {reason}", _REASON)
 
 
 def diverged(record: Record) -> bool:

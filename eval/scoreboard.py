@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.tables import count, mebibytes
-from eval.mtbench.hostile import one_line
+from eval.ending import came_to
 
 __all__ = ["print_scoreboard"]
 
@@ -22,8 +22,6 @@ _BUDGETS = {
     "time": "Equal time: steps are what fits the reference's time, calibration counted in, by timed updates of each "
     "method; what the runs took stands under training.",
 }
-# Of a failure's reason, in characters: a library's message may quote whatever it was given.
-_REASON = 400
 _SHORT = {"accuracy": "acc", "pearson": "r", "spearman": "rho", "f1": "F1", "mcc": "MCC"}
 
 
@@ -166,9 +164,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if result["budget"] is not None:
         told.append(_BUDGETS[result["budget"]])
     told += [
-        one_line(
-            f"{row['task']} {row['method']}, seed {failure['seed']}: {failure['status']}: {failure['reason']}", _REASON
-        )
+        came_to(f"{row['task']} {row['method']}, seed {failure['seed']}", failure["status"], failure["reason"])
         for row in rows
         for failure in row["failures"]
         if row["split"] == next(other["split"] for other in rows if other["task"] == row["task"])

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bench.stats import RatioInterval
 from reports.document import Detail, Samples
 from reports.provenance import run_id
 from reports.reading.folders import Source
+from reports.reading.several import Difference
 from reports.reading.speed import SpeedRow
 
-__all__ = ["behind", "bracketed", "noted", "step_times"]
+__all__ = ["behind", "behind_differences", "bracketed", "noted", "step_times"]
 
 
 def behind(sources: Iterable[Source], samples: Iterable[Samples] = (), note: str | None = None) -> Detail:
     """The detail of a cell that follows from these records."""
     runs = dict.fromkeys(run_id(source.folder, source.record) for source in sources)
     return Detail(runs=tuple(runs), samples=tuple(samples), note=note)
+
+
+def behind_differences(several: Sequence[Difference]) -> Detail:
+    """The detail of a mean over tasks, or of one task's difference: both methods' runs, each seed's difference."""
+    return behind(
+        (run.source for one in several for name in (one.method, one.over) for run in one.comparison.runs[name]),
+        (
+            Samples(
+                name=f"{one.comparison.task}: {one.method} minus {one.over}, by seed",
+                unit="points",
+                values=tuple(100 * value for value in one.by_seed),
+            )
+            for one in several
+        ),
+        "mean over seeds; the interval covers other items and other seeds",
+    )
 
 
 def noted(sources: Iterable[Source]) -> tuple[str, ...]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 from bench.paired import holm
-from eval.tasks import TASKS as GLUE
-from reports.behind import behind
-from reports.document import Samples, Verdict
+from reports.behind import behind_differences
+from reports.document import Verdict
 from reports.paper.claims import PaperClaim
 from reports.paper.findings import Finding, Rule
 from reports.paper.published import METHODS, MODELS, TASKS
@@ -63,7 +61,7 @@ def mean_finding(model: str, protocol: str, own: list[Difference], models: tuple
         why=(
             f"{told[0].method} minus {told[0].over}, mean over {len(told)} tasks {100 * mean:+.1f} {_points(low, high)}"
         ),
-        detail=_detail(told),
+        detail=behind_differences(told),
         ended=max(one.comparison.record.ended for one in told),
     )
 
@@ -87,22 +85,9 @@ def _weaker_everywhere(claim: PaperClaim, shelf: Shelf) -> Iterator[Finding]:
             setting=f"{model_called(one.comparison.record)}, {protocol} protocol, {one.comparison.task}",
             of_claim=one.model in MODELS and protocol == "paper",
             why=f"{one.method} minus {one.over} {100 * mean:+.1f} {_points(low, high)}, p {p:.2g} by Holm",
-            detail=_detail([one]),
+            detail=behind_differences([one]),
             ended=one.comparison.record.ended,
         )
-
-
-def _detail(told: list[Difference]) -> Any:
-    sources = [run.source for one in told for name in (one.method, one.over) for run in one.comparison.runs[name]]
-    samples = [
-        Samples(
-            name=f"{GLUE[one.comparison.task].name}: {one.method} minus {one.over}, by seed",
-            unit="points",
-            values=tuple(100 * value for value in one.by_seed),
-        )
-        for one in told
-    ]
-    return behind(sources, samples, "mean over seeds; the interval covers other items and other seeds")
 
 
 def _points(low: float, high: float) -> str:

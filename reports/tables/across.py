@@ -11,8 +11,8 @@ from bench.paired import holm
 from bench.rows import BASELINE
 from eval.compare import over_seeds
 from eval.metrics import TASK_METRICS
-from reports.behind import behind
-from reports.document import Cell, Samples, Table
+from reports.behind import behind_differences
+from reports.document import Cell, Table
 from reports.reading.quality import Comparison, nothing_learned
 from reports.reading.settings import model_called
 from reports.reading.several import Difference, difference_of, over_tasks
@@ -88,16 +88,7 @@ def _told(differences: Mapping[K, Sequence[Difference]]) -> dict[K, Told]:
 def _difference(several: Sequence[Difference], told: Told) -> Cell:
     mean, *ends, tie = told
     low, high = (end if math.isfinite(end) else None for end in ends)
-    sources = [run.source for one in several for name in (one.method, one.over) for run in one.comparison.runs[name]]
-    samples = [
-        Samples(
-            name=f"{one.comparison.task}: {one.method} minus {one.over}, by seed",
-            unit="points",
-            values=tuple(100 * value for value in one.by_seed),
-        )
-        for one in several
-    ]
-    return difference_cell(mean, low, high, tie=tie, detail=behind(sources, samples, "mean over seeds"))
+    return difference_cell(mean, low, high, tie=tie, detail=behind_differences(several))
 
 
 def _score(one: Comparison, method: str) -> Cell:

@@ -57,6 +57,16 @@ def test_scores_differences_and_their_mean_stand_side_by_side(shelf: Shelf) -> N
     assert cells(table, "full")["mean, to full"] == "n/a"
 
 
+def test_behind_a_mean_stand_the_runs_and_each_seed_s_difference_by_task(shelf: Shelf) -> None:
+    (tasks,) = of_one_model(shelf.quality)
+    (row,) = (row for row in across_table(tasks, "across-1").rows if row[0].text == "lora")
+    detail = row[-1].detail
+    assert detail is not None and len(detail.runs) == 12  # two methods, two tasks, three seeds
+    points = {samples.name: samples.values for samples in detail.samples}
+    assert points["sst2: lora minus full, by seed"] == pytest.approx([-40.0] * 3)
+    assert points["rte: lora minus full, by seed"] == pytest.approx([0.0] * 3)
+
+
 def test_a_method_that_was_not_run_on_every_task_has_no_mean(shelf: Shelf) -> None:
     (tasks,) = of_one_model(shelf.quality)
     told = cells(across_table(tasks, "across-1"), "meprop")
