@@ -43,7 +43,7 @@ from bench.store import Store
 from bench.tables import mebibytes
 
 PROG = "bench.capacity"
-_CPU_BUDGET = "1GiB"
+_CPU_BUDGET = "512MiB"
 # Probes a search takes as a rule, and steps that one takes to measure.
 _PROBES, _STEPS = 5, 6
 
@@ -69,8 +69,9 @@ def parser() -> Parser:
                        "(default: %(default)s)")  # fmt: skip
     group.add_argument("--budget", metavar="SIZE", help="memory to train within, such as 24GiB, 512MiB or 80GB "
                        f"(default: {_CPU_BUDGET}; on CUDA the GPU's own, measured)")  # fmt: skip
-    group.add_argument("--time", action="store_true", help="also time steps at the largest size, here, where it fits: "
-                       "a mean with its 95%% interval (on CUDA without --budget always; default: not)")  # fmt: skip
+    group.add_argument("--time", action=argparse.BooleanOptionalAction, help="time steps at the largest size, here, "
+                       "where it fits: a mean with its 95%% interval (default: without --budget, since with one it is "
+                       "mostly another machine that is asked for)")  # fmt: skip
     add_drift_words(group)
     add_run_words(made)
     return made
@@ -92,7 +93,7 @@ def main(argv: Sequence[str]) -> int:
         fixed=request.max_length if args.find == "batch" else request.batch_size,
         budget_bytes=parse_budget(args.budget or _CPU_BUDGET) if predicts else _gpu_bytes(request),
         predicts=predicts,
-        times=args.time or not predicts,
+        times=args.budget is None if args.time is None else args.time,
         drift=args.drift,
     )
     if not search.times and given(argv, "--drift"):

@@ -26,7 +26,7 @@ __all__ = ["MOST", "NOT_ASKED", "Search", "capacity", "longest"]
 Find = Literal["batch", "length"]
 # Where a search ends that no budget ends.
 MOST = 65_536
-NOT_ASKED = "nothing was timed, peaks are predicted: --time also times steps at the size found"
+NOT_ASKED = "nothing was timed: --time times steps at the size found"
 # Of no probe's peak: what is looked for, and what the text would be.
 _NOT_OF_PROBE = ("methods", "batch_size", "max_length", "lengths", "padding")
 

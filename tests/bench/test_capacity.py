@@ -1,6 +1,7 @@
 """The command: the answer fits and the next does not, probes are found again, limits and failures are said."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,12 +87,22 @@ def test_a_rerun_searches_nothing_and_another_budget_finds_the_old_probes(
 def test_a_dry_run_searches_nothing_and_says_how_long(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path / "none"), "--dry-run"]) == 0
+    words = [*shape(folder), "--max-length", "16", "--out", str(tmp_path / "none"), "--dry-run"]
+    assert main([*words, "--budget", "900KiB"]) == 0
     *cells, time = capsys.readouterr().out.splitlines()
     assert cells == [f"{name}: to be searched" for name in ("full", "lora", "frozen")]
-    assert time.startswith("time: about ") and not list(tmp_path.iterdir())
-    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path / "none"), "--dry-run", "--time"]) == 0
-    assert capsys.readouterr().out.endswith(", and 7 steps of each method at the size it finds\n")
+    assert re.fullmatch(r"time: about [^,]+", time) and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "times"),
+    [([], True), (["--no-time"], False), (["--budget", "1MiB"], False), (["--budget", "1MiB", "--time"], True)],
+)
+def test_steps_are_timed_unless_a_budget_is_given_or_it_is_said(
+    asked: list[str], times: bool, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*shape(folder), "--max-length", "16", "--out", str(tmp_path), "--dry-run", *asked]) == 0
+    assert capsys.readouterr().out.endswith(", and 7 steps of each method at the size it finds\n") is times
 
 
 def test_steps_are_timed_where_asked(search: Callable[..., Told]) -> None:
@@ -166,7 +177,7 @@ def test_steps_that_fail_at_the_largest_size_are_said_and_timed_again(
         ),
         (["--padding", "longest"], "--lengths and --padding have no use here"),
         (["--budget", "much"], "--budget 'much' is no size"),
-        (["--drift", "note"], "--drift note is of timed steps, .*: give --time"),
+        (["--budget", "1MiB", "--drift", "note"], "--drift note is of timed steps, .*: give --time"),
         (["--max-length", "3"], "--max-length 3 is too small; give 4"),
         (["--max-length", "4000"], "--max-length 4000 is more than tiny holds"),
         (["--core", "8", "8"], "of a fixed support: add sparsegrad-compact"),
