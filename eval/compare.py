@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.paired import PairedDifference, holm, mcnemar, paired_difference, swap_test
+from bench.paired import PairedDifference, holm, paired_difference
 from bench.record import Record, Status
 from bench.stats import detectable_shift
 from eval.chance import over_constant
@@ -17,7 +17,7 @@ from eval.forgetting import forgotten
 from eval.metrics import TASK_METRICS, headline
 from eval.tasks import TASKS
 
-__all__ = ["adjust", "charge", "compare", "difference_json", "ledger", "over_seeds"]
+__all__ = ["adjust", "charge", "compare", "difference_json", "ledger", "over_seeds", "paired", "paired_runs"]
 
 _SIGNIFICANT = 0.05
 
@@ -73,7 +73,7 @@ def _row(
     good = [record for record in records if record.status is Status.OK]
     failed = [record for record in records if record.status is not Status.OK]
     parts = [record.result["splits"][split] for record in good]
-    pairs = [] if reference is None else _pairs(records, reference)
+    found = None if reference is None else paired(task, split, records, reference)
     learned = over_constant(task, parts)
     return {
         "task": task,
@@ -85,7 +85,7 @@ def _row(
         "metrics": {name: over_seeds([part["scores"][name] for part in parts]) for name in TASK_METRICS[task]},
         "headline": over_seeds([part["headline"] for part in parts]),
         "over_constant": None if learned is None else difference_json(learned),
-        "difference": _difference(task, split, pairs, margin) if pairs else None,
+        "difference": None if found is None else _difference(found, margin),
         "verdict": None,
         "lr": records[0].config["lr"],
         "batch_size": records[0].config["protocol"]["batch_size"],
@@ -96,33 +96,32 @@ def _row(
     }
 
 
-def _pairs(records: Sequence[Record], reference: Sequence[Record]) -> list[tuple[Record, Record]]:
-    """Runs of the same seed, reference first, both ok."""
+def paired_runs(
+    records: Sequence[Record], reference: Sequence[Record], split: str
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Labels, predictions and scores of runs of the same seed, reference first, both ok."""
     by_seed = {record.seed: record for record in reference if record.status is Status.OK}
-    return [(by_seed[r.seed], r) for r in records if r.status is Status.OK and r.seed in by_seed]
+    pairs = [(by_seed[r.seed], r) for r in records if r.status is Status.OK and r.seed in by_seed]
+    return [(a.result["splits"][split], b.result["splits"][split]) for a, b in pairs]
 
 
-def _difference(task: str, split: str, pairs: Sequence[tuple[Record, Record]], margin: float) -> dict[str, Any]:
-    parts = [(a.result["splits"][split], b.result["splits"][split]) for a, b in pairs]
-    label_N = np.array(parts[0][0]["labels"])
-    a_SN, b_SN = (np.array([part[side]["predictions"] for part in parts]) for side in (0, 1))
+def paired(task: str, split: str, records: Sequence[Record], reference: Sequence[Record]) -> PairedDifference | None:
+    """The runs' headline metric minus the reference's, over items and seeds; None where no seed of both ended well."""
+    pairs = paired_runs(records, reference, split)
+    if not pairs:
+        return None
+    label_N = np.array(pairs[0][0]["labels"])
+    a_SN, b_SN = (np.array([pair[side]["predictions"] for pair in pairs]) for side in (0, 1))
+    return paired_difference(label_N, a_SN, b_SN, lambda label, told: headline(task, label, told))
 
-    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
-        return headline(task, labels, predictions)
 
-    found = paired_difference(label_N, a_SN, b_SN, metric)
-    exact = TASK_METRICS[task] == ("accuracy",)
+def _difference(found: PairedDifference, margin: float) -> dict[str, Any]:
     return {
         **difference_json(found),
         "lower_bound": _finite(found.lower_bound()),
         "margin": margin,
         "non_inferior": found.lower_bound() > -margin,
         "detectable": None,  # as the verdict, it takes all comparisons: see `adjust`
-        "test_of_each_seed": "McNemar" if exact else "paired permutation",
-        "p_by_seed": [
-            mcnemar(label_N, a, b) if exact else swap_test(label_N, _scaled(task, a), _scaled(task, b), metric)
-            for a, b in zip(a_SN, b_SN, strict=True)
-        ],
     }
 
 
@@ -131,13 +130,6 @@ def _detectable(told: Mapping[str, Any], comparisons: int) -> float | None:
         return None
     freedom = math.inf if told["freedom"] is None else told["freedom"]
     return _finite(detectable_shift(told["standard_error"], freedom, confidence=1 - _SIGNIFICANT / comparisons))
-
-
-def _scaled(task: str, prediction_N: np.ndarray) -> np.ndarray:
-    """Scores in standard deviations from their mean, which no correlation sees; classes as they are."""
-    if not TASKS[task].regression or np.ptp(prediction_N) == 0:
-        return prediction_N
-    return (prediction_N - prediction_N.mean()) / prediction_N.std()
 
 
 def difference_json(found: PairedDifference) -> dict[str, Any]:

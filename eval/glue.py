@@ -16,6 +16,7 @@ from rich.text import Text
 
 from bench.cli import DONE, Parser, add_run_words, run, say
 from bench.record import Record
+from eval.by_seed import add_seed_tests
 from eval.campaign import Entry, Finished, lost_trials, outlook, records_of, see_through, tell_trial
 from eval.compare import adjust, charge, compare
 from eval.comparison import file_comparison
@@ -109,6 +110,7 @@ def _result(study: Study, finished: Sequence[Finished]) -> dict[str, Any]:
         here = {one.entry.method: one for one in finished if one.entry.task == task}
         runs = {method: one.runs for method, one in here.items()}
         made = compare(task, runs, reference=study.reference, margin=study.margin / 100)
+        add_seed_tests(made, runs, reference=study.reference)
         charge(made, {method: [record for _, record in one.trials] for method, one in here.items()})
         rows += made
     adjust(rows)

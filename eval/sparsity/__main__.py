@@ -17,6 +17,7 @@ from rich.text import Text
 from bench.cli import DONE, Parser, add_run_words, run
 from bench.plotting import write_figure
 from bench.record import Record
+from eval.by_seed import add_seed_tests
 from eval.campaign import Finished, lost_trials, outlook, records_of, see_through, tell_trial
 from eval.compare import adjust, charge, compare
 from eval.comparison import file_comparison
@@ -107,8 +108,9 @@ def _study(args: argparse.Namespace) -> Study:
     """The question at dense, which has no core: what of eval.glue's words is no word of this command has one value."""
     check_methods(args.methods)
     if set(args.task) == {SYNTHETIC.name}:
-        args.lr = args.lr or (None if args.tune else [_SYNTHETIC_RATE])
-        args.steps = args.steps or (None if args.epochs else _SYNTHETIC_STEPS)
+        args.lr = args.lr or (None if args.tune is not None else [_SYNTHETIC_RATE])
+        if args.steps is None and args.epochs is None:
+            args.steps = _SYNTHETIC_STEPS
     named = argparse.Namespace(**vars(args))
     named.methods, named.reference = ["full", *dict.fromkeys(args.methods)], "full"
     named.kept, named.core, named.lora_rank, named.budget = "0.01", None, None, None
@@ -122,6 +124,7 @@ def sweep(study: Study, finished: Mapping[Finished, tuple[Level, str]]) -> dict[
         here = {name: (one, level) for one, (level, name) in finished.items() if one.entry.task == task}
         runs = {name: one.runs for name, (one, _) in here.items()}
         made = compare(task, runs, reference=DENSE, margin=study.margin / 100)
+        add_seed_tests(made, runs, reference=DENSE)
         charge(made, {name: [record for _, record in one.trials] for name, (one, _) in here.items()})
         for row in made:
             one, level = here[row["method"]]

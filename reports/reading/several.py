@@ -6,10 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.special import stdtr, stdtrit
 
+from eval.compare import paired
+from eval.tasks import TASKS
 from reports.reading.quality import Comparison
 from reports.reading.settings import model_called, paper_model
 
@@ -34,10 +35,9 @@ class Difference:
 
 def difference_of(one: Comparison, method: str, over: str) -> Difference | None:
     """MNLI's two splits are averaged; None where no seed of both pairs."""
-    pair = one
-    if over != one.reference():  # the rows to the reference are there already
-        pair = Comparison(task=one.task, runs={over: one.runs[over], method: one.runs[method]}, left_out=())
-    told = [row["difference"] for row in pair.rows(over) if row["method"] == method and row["difference"] is not None]
+    runs, reference = ([run.record for run in one.runs[name]] for name in (method, over))
+    found = [paired(one.task, split, runs, reference) for split in TASKS[one.task].splits[1:]]
+    told = [each for each in found if each is not None]
     if not told:
         return None
     return Difference(
@@ -45,16 +45,11 @@ def difference_of(one: Comparison, method: str, over: str) -> Difference | None:
         model=paper_model(one.record),
         method=method,
         over=over,
-        mean=sum(row["mean"] for row in told) / len(told),
-        error=math.sqrt(sum(_error(row) ** 2 for row in told)) / len(told),
-        freedom=min((row["freedom"] or math.inf) for row in told),
-        by_seed=tuple(told[0]["by_seed"]),
+        mean=sum(each.mean for each in told) / len(told),
+        error=math.sqrt(sum(each.standard_error**2 for each in told)) / len(told),
+        freedom=min(each.freedom for each in told),
+        by_seed=told[0].by_seed,
     )
-
-
-def _error(row: dict[str, Any]) -> float:
-    parts = (row["item_error"], row["seed_error"])
-    return math.inf if None in parts else math.hypot(*parts)
 
 
 def over_tasks(differences: Sequence[Difference]) -> tuple[float, float, float, float]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from bench.record import Record, Status
 from bench.stats import detectable_shift
 from bench.tables import mebibytes
+from eval.by_seed import add_seed_tests
 from eval.compare import adjust, charge, compare
 from eval.metrics import headline, score
 from eval.scoreboard import print_scoreboard
@@ -64,6 +65,7 @@ def runs(**shares):
 
 def rows_of(made, *, margin=0.01, reference="full", task="sst2"):
     rows = compare(task, made, reference=reference, margin=margin)
+    add_seed_tests(rows, made, reference=reference)
     charge(rows, {name: records[:1] for name, records in made.items()})
     adjust(rows)
     return {row["method"]: row for row in rows}
