@@ -29,11 +29,14 @@ class Level(Entry):
 
 
 def levels(desk: Desk, words: Sequence[str]) -> list[Level]:
-    """Rows in the registry's order; BadRequest where a method keeps nothing, or a sparsity does not fit a layer."""
-    for name in desk.request.methods:
-        if METHODS[name].basis is None and name not in ALWAYS:
-            keeping = " ".join(method.name for method in METHODS.values() if method.basis is not None)
-            raise BadRequest(f"--methods {name} keeps no entries of a gradient; give any of {keeping}")
+    """Rows in the registry's order; BadRequest for a method that keeps nothing, or a sparsity that does not fit a
+    layer."""
+    idle = [name for name in desk.request.methods if METHODS[name].basis is None]
+    if len(idle) < len(desk.request.methods):
+        idle = [name for name in idle if name not in ALWAYS]  # rows of every table, which may be named beside others
+    if idle:
+        keeping = " ".join(method.name for method in METHODS.values() if method.basis is not None)
+        raise BadRequest(f"--methods {idle[0]} keeps no entries of a gradient; give any of {keeping}")
     outline, rows = desk.workload.outline(), []
     for method in desk.request.chosen():
         if method.basis is None:

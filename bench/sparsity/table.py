@@ -53,7 +53,7 @@ def _kept(row: Mapping[str, Any]) -> list[str]:
     if energy is None:
         return [row["kept"], *["n/a"] * 4]
     held = energy["energy_share"]
-    span = f"{held['mean']:.3f} ({held['least']:.2f} to {held['most']:.2f})"
+    span = f"{held['mean']:.3f} ({held['least']:.3f} to {held['most']:.3f})"
     touched = [_share(energy[f"{side}_touched_share"]) for side in ("rows", "columns")]
     return [row["kept"], _share(energy["kept_share"]), span, *touched]
 

@@ -17,6 +17,10 @@ from bench.sparsity.table import cells, print_sparsity
 from tests.bench.speed_run import files, run_here, strict, words
 
 ENTRIES = 16 * 32
+LOST: dict[str, Any] = {
+    **dict.fromkeys(("step_ms", "ratio_to_full", "verdict", "peak_bytes", "peak_ratio_to_full", "state_bytes")),
+    **{"method": "x 5", "of_method": "x", "kept": "5", "energy": None, "status": "oom", "reason": "no room"},
+}
 
 
 def asked(folder: Path, out: Path, *more: str) -> list[str]:
@@ -128,6 +132,10 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
     ("line", "message"),
     [
         ("--methods lora", "--methods lora keeps no entries of a gradient; give any of meprop sparsegrad-regular"),
+        (
+            "--methods full frozen",
+            "--methods full keeps no entries of a gradient; give any of meprop sparsegrad-regular",
+        ),
         ("--kept-list 1% 513", "^--kept-list 513: kept=513 .*give 1 to 512"),
         ("--methods sparsegrad-compact --core 2 2 --kept-list 5", "^--kept-list 5 --core 2 2: kept=5"),
         ("--lora-rank 3", "unrecognized arguments: --lora-rank"),
@@ -157,11 +165,13 @@ def test_a_dry_run_tells_every_cell_and_measures_none(
 
 
 def test_what_was_not_measured_is_no_number() -> None:
-    blank = dict.fromkeys(
-        ("step_ms", "ratio_to_full", "verdict", "peak_bytes", "peak_ratio_to_full", "state_bytes", "energy")
-    )
-    row = {**blank, "method": "x 5", "of_method": "x", "kept": "5", "status": "oom", "reason": "no room"}
-    assert cells(row) == ["x", "5", "n/a", "n/a", "n/a", "n/a", "oom", "", "n/a", "n/a", "n/a"]
+    assert cells(LOST) == ["x", "5", "n/a", "n/a", "n/a", "n/a", "oom", "", "n/a", "n/a", "n/a"]
+
+
+def test_a_mean_and_its_range_have_the_same_digits() -> None:
+    shares = {"kept_share": 0.01, "rows_touched_share": 0.5, "columns_touched_share": 1.0}
+    energy = {**shares, "energy_share": {"mean": 0.9987, "least": 0.9959, "most": 0.9996}}
+    assert cells({**LOST, "energy": energy})[3] == "0.999 (0.996 to 1.000)"
 
 
 def test_a_hostile_name_is_text(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
