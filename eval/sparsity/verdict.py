@@ -26,10 +26,11 @@ def verdicts(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """One verdict a task, split and method, JSON types, from the rows of a sweep.
 
     found: "loss", "no loss" or None, no verdict: then the sentence says why, and nothing is told of levels and losses.
-    from_kept: the level from which on no loss is found, None where there is none such. loss_at, loss: the highest level
-    that is worse than dense, and its difference. could_see: the smallest loss, as a share, that the levels from
-    from_kept on would have shown four times out of five, None where they all score as dense does on whatever items.
-    ties_below: levels below loss_at that are ties. to_lose: what dense has over one answer given to all, a share.
+    from_kept: the level from which on no loss is found, None where there is none such, or where a loss of all that
+    dense has could have been missed there. loss_at, loss: the highest level that is worse than dense, and its
+    difference. could_see: the smallest loss, as a share, that the levels from from_kept on would have shown four times
+    out of five, None where they all score as dense does on whatever items. ties_below: levels below loss_at that are
+    ties. better: levels that are better than dense. to_lose: what dense has over one answer given to all, a share.
     idle: levels that are not above that answer. missing: levels of which fewer than two seeds ran beside dense.
     sentence: the same for people.
     """
@@ -61,11 +62,14 @@ def _verdict(rows: Sequence[Row], dense: Row) -> dict[str, Any]:
         "loss_at": None if onset is None else onset["kept"],
         "loss": None if onset is None else {name: onset["difference"][name] for name in ("mean", "low", "high")},
         "could_see": max((row["difference"]["detectable"] or 0.0 for row in above), default=0.0) or None,
-        "ties_below": [row["kept"] for row in told[: max(at, 0)] if row["verdict"] != "worse"],
+        "ties_below": [row["kept"] for row in told[: max(at, 0)] if row["verdict"] == "~"],
+        "better": [row["kept"] for row in told if row["verdict"] == "better"],
         "to_lose": None if dense["over_constant"] is None else dense["over_constant"]["mean"],
         "idle": [row["kept"] for row in told if _idle(row)],
         "missing": [row["kept"] for row in rows if row not in told],
     }
+    if onset is not None and _blind(made):
+        made |= {"from_kept": None, "could_see": None}
     why = _why_not(rows, told, dense, made)
     sentence = f"no verdict: {why}." if why else _loss(made, told[-1]) if onset else _no_loss(made)
     return {**made, **(_NO_VERDICT if why else {}), "sentence": sentence + _besides(made, dense)}
@@ -81,6 +85,11 @@ def _below_fewer(row: Row, learning: Sequence[Row]) -> bool:
     """Whether a level of fewer entries is better, their intervals over one answer given to all apart."""
     high = row["over_constant"]["high"]
     return any(high < other["over_constant"]["low"] for other in learning if other["entries"] < row["entries"])
+
+
+def _blind(made: Row) -> bool:
+    """Whether a loss of all that dense has over one answer given to all could have been missed."""
+    return made["to_lose"] is not None and (made["could_see"] or 0.0) >= made["to_lose"]
 
 
 def _why_not(rows: Sequence[Row], told: Sequence[Row], dense: Row, made: Row) -> str | None:
@@ -105,7 +114,7 @@ def _why_not(rows: Sequence[Row], told: Sequence[Row], dense: Row, made: Row) ->
             f"{told[-1]['kept']}, the most that was tried, is told neither from dense nor from one answer given to "
             "all: train longer, at other rates, or with more seeds"
         )
-    if made["found"] == "no loss" and made["to_lose"] is not None and (made["could_see"] or 0.0) >= made["to_lose"]:
+    if made["found"] == "no loss" and _blind(made):
         return (
             f"dense has {_points(made['to_lose'])} over one answer given to all, and a loss of all of it would likely "
             f"not have been seen (of {_points(made['could_see'])} it would): give more seeds, or train longer"
@@ -143,6 +152,8 @@ def _besides(made: Row, dense: Row) -> str:
     told = ""
     if made["idle"] and not _idle(dense):
         told += f" Not above one answer given to all, so that a tie with dense says nothing: {', '.join(made['idle'])}."
+    if made["better"]:
+        told += f" Better than dense: {', '.join(made['better'])}."
     if made["missing"]:
         told += f" Not compared, fewer than two seeds ran: {', '.join(made['missing'])}."
     return told

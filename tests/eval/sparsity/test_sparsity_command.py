@@ -133,6 +133,19 @@ def test_a_wrong_request_is_one_line(words: Words, more: list[str], said: str) -
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--steps", "0"], "--steps 0 is too small"),
+        (["--epochs", "0"], "--epochs 0 is too small"),
+        (["--tune", "0"], "--tune 0 is too small"),
+    ],
+)
+def test_nothing_is_not_taken_for_the_synthetic_tasks_default(more: list[str], said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match=said):
+        main(["--dry-run", "--out", str(tmp_path), *more])
+
+
 def test_a_core_that_holds_the_levels_is_no_matter_of_other_sizes(
     words: Words, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -144,6 +144,24 @@ def test_what_is_not_told_below_a_loss_is_said() -> None:
     assert "0.5% could not be told from dense" in told["sentence"]
 
 
+def test_what_is_better_is_no_tie_and_is_named() -> None:
+    better = row("0.5%", 1e-6)
+    better["difference"] |= {"mean": 0.03, "low": 0.01, "high": 0.05}
+    told = swept(better, row("1%", 0.9))
+    assert (told["found"], told["better"]) == ("no loss", ["0.5%"]) and "Better than dense: 0.5%." in told["sentence"]
+    below = swept(better, row("1%", 1e-6), row("2%", 0.9))
+    assert (below["loss_at"], below["ties_below"], below["better"]) == ("1%", [], ["0.5%"])
+    assert "could not be told" not in below["sentence"] and "Better than dense: 0.5%." in below["sentence"]
+
+
+def test_above_a_loss_what_could_not_have_seen_the_loss_of_everything_tells_nothing() -> None:
+    blind = row("2%", 0.9)
+    blind["difference"]["standard_error"] = 0.2
+    told = swept(row("1%", 1e-6), blind)
+    assert (told["found"], told["loss_at"], told["from_kept"], told["could_see"]) == ("loss", "1%", None, None)
+    assert "at 1% a loss of 3.0 points" in told["sentence"] and "above it nothing is told" in told["sentence"]
+
+
 def test_without_runs_there_is_no_verdict() -> None:
     assert "fewer than two seeds ran: 1%." in verdict(planted({"1%": None, "2%": 0.0}))["sentence"]
     failed = planted({"1%": 0.2}) | {"dense": [record("dense", 0, None)]}
