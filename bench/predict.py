@@ -2,8 +2,9 @@
 
 The method is put into the model's outline (the meta device), the outline becomes torch's fake tensors, which have
 shape, dtype and storage size but no memory, and two train steps run on them under the tracked instrument. What depends
-on data takes its dearest course: every token is active, and a sparse step is written back through as many rows as it
-could need, so a prediction is an upper bound where padding is dropped, and within the optimizer's step.
+on data takes its dearest course: every token is active, attention is masked (a decoder whose every row is full does
+without its mask), and a sparse step is written back through as many rows as it could need. So a prediction is an upper
+bound where padding is dropped, where there is none, and within the optimizer's step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
 
 from bench.batches import Batch
 from bench.footprint import footprint
@@ -36,7 +37,7 @@ LEFT_OUT = "not predictable, it is set up with values; measure it"
 
 
 class NotPredictable(RuntimeError):
-    """The method cannot be set up without data."""
+    """The method cannot be set up, or the model not run, without data."""
 
 
 def predict_peak(request: Request, method: Method, workload: Workload, batch: Batch | None = None) -> dict[str, Any]:
@@ -45,18 +46,34 @@ def predict_peak(request: Request, method: Method, workload: Workload, batch: Ba
     Args:
         batch: of which shapes alone are read; default: the workload's widest.
     Raises:
-        NotPredictable: a method which needs values to be set up.
+        NotPredictable: a method which needs values to be set up, or a model which needs them to be run.
     """
     settings = request.settings(workload)
     prepared = _outlined(request, method, workload)
+    given = batch or max(workload.batches, key=lambda made: made["input_ids"].numel())
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
-        model = prepared.model.to_empty(device="cpu")
+        model = _emptied(prepared.model)
         training = [p for p in model.parameters() if p.requires_grad]
         optimizer = SparseGradOptimizer(training, lr=settings.lr) if training else None
         prepared = replace(prepared, model=model, optimizer=optimizer)
-        given = batch or max(workload.batches, key=lambda made: made["input_ids"].numel())
-        told = footprint(prepared, {name: mode.from_tensor(tensor) for name, tensor in given.items()}, _STEPS)
+        try:
+            told = footprint(prepared, {name: mode.from_tensor(tensor) for name, tensor in given.items()}, _STEPS)
+        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+            raise NotPredictable(f"the model's step asks for values ({error}): measure it") from error
     return {**told, "instrument": "predicted", "attribution_instrument": "predicted"}
+
+
+def _emptied(model: nn.Module) -> nn.Module:
+    """``model.to_empty`` whose tied parameters stay one: torch would give each of their uses its own."""
+    uses: dict[nn.Parameter, list[tuple[nn.Module, str]]] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
+            uses.setdefault(parameter, []).append((module, name))
+    model = model.to_empty(device="cpu")
+    for (first, known_as), *others in uses.values():
+        for module, name in others:
+            setattr(module, name, getattr(first, known_as))
+    return model
 
 
 def _outlined(request: Request, method: Method, workload: Workload) -> Prepared:

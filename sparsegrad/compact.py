@@ -190,7 +190,7 @@ class CompactLinear(nn.Module):
         """
         if self.execution == "merged":
             self._check_may_merge(dtype)
-        if self.carried is None or is_dataless(core):
+        if self.carried is None:
             return core, True
         now = core.detach()
         if self._hindrance(dtype) is not None:
@@ -198,11 +198,11 @@ class CompactLinear(nn.Module):
             return core, True
         if self._written is not None and not self._bears():
             self._forget()
-        if not torch.equal(now, self.carried):
+        if is_dataless(now) or not torch.equal(now, self.carried):
             if not self._writes(now, tokens):
                 return core - self.carried, True
             self.weight.data = self._plus(self.weight.detach(), now - self.carried)
-            self._written = self.weight.untyped_storage()
+            self._written = None if is_dataless(now) else self.weight.untyped_storage()
             self.carried.copy_(now)
         return core - self.carried, False
 
@@ -211,7 +211,7 @@ class CompactLinear(nn.Module):
         # a pass over every W in every step would cost a hundredth of the step.
         if self._limit is None:
             self._limit = _DIVERGED * torch.linalg.vector_norm(self.weight.detach())
-        if not torch.linalg.vector_norm(core_RC) <= self._limit:
+        if not is_dataless(core_RC) and not torch.linalg.vector_norm(core_RC) <= self._limit:
             return False
         if self.execution == "merged":
             return True

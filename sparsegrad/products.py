@@ -102,7 +102,7 @@ def add_unrotated_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor
     entries crowd, and over compressed rows, which a CPU multiplies many times faster than pairs, where they scatter.
     """
     if is_dataless(w_OI):
-        _add_dataless_(w_OI, step, rotated=u_II is not None or v_OO is not None)
+        _add_dataless_(w_OI, step, u_II, v_OO)
         return
     if u_II is None and v_OO is None:
         w_OI.add_(step)
@@ -137,13 +137,14 @@ def _strip(lines: Tensor, across: Tensor, values: Tensor, shape: tuple[int, int]
     return dense
 
 
-def _add_dataless_(w_OI: Tensor, step: Tensor, *, rotated: bool) -> None:
+def _add_dataless_(w_OI: Tensor, step: Tensor, u_II: Tensor | None, v_OO: Tensor | None) -> None:
     """As ``add_unrotated_`` where the lesser side's length covers the step: which rows and columns do is data."""
-    if not rotated:  # in place; torch has no such sum for tensors without data
+    if u_II is None and v_OO is None:  # in place; torch has no such sum for tensors without data
         return
     (out, inner), values = step.shape, step.values()
     rows = min(len(values), out, inner)
     wide = torch.promote_types(values.dtype, torch.float32)
+    _bases = [basis.to(wide) for basis in (u_II, v_OO) if basis is not None]  # alive until the step is written
     right_RI, left_RO = values.new_empty(rows, inner, dtype=wide), values.new_empty(rows, out, dtype=wide)
     _add_product_(w_OI, left_RO.T, torch.cat((right_RI,)))
 

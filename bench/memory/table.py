@@ -20,7 +20,8 @@ __all__ = ["print_memory"]
 _MEANING = {
     "tracked": "tracked peak of live tensor storages (no GPU: not CUDA memory, not the process's size), each method in "
     "a fresh process",
-    "predicted": "predicted on tensors without data: the tracked peak with every token active; nothing was allocated",
+    "predicted": "predicted on tensors without data: the tracked peak with every token active and attention masked; "
+    "nothing was allocated",
 }
 _ALLOCATOR = {"requested": "requested_bytes", "reserved": "reserved_bytes"}
 
@@ -28,9 +29,9 @@ _ALLOCATOR = {"requested": "requested_bytes", "reserved": "reserved_bytes"}
 def print_memory(console: Console, title: str, records: Mapping[str, Record], *, layers: int) -> None:
     """Peaks by phase, what is alive there by category and (the ``layers`` largest) by layer and role, and notes."""
     measured = {name: record.result for name, record in records.items() if record.status is Status.OK}
-    tables = [_peaks(title, records, measured.get(BASELINE)), _categories(measured)]
-    if layers:
-        tables.append(_layers(measured, layers))
+    tables = [_peaks(title, records, measured.get(BASELINE))]
+    if measured:
+        tables += [_categories(measured), *([_layers(measured, layers)] if layers else [])]
     for table in tables:
         needed = console.measure(table, options=console.options.update(max_width=1000)).maximum
         console.width = max(console.width, needed)
@@ -54,7 +55,7 @@ def _peaks(title: str, records: Mapping[str, Record], full: Mapping[str, Any] | 
         used = max((read["by_phase_device_used_bytes"] or {}).values(), default=None)
         allocator = [_told(read[field]) for field in _ALLOCATOR.values()] + [_told(used)] if on_cuda else []
         counts = [count(read["trainable_parameters"]), count(read["updated_parameters"])]
-        adapter = mebibytes(read["adapter_bytes"])
+        adapter = _told(read["adapter_bytes"])
         table.add_row(Text(name), mebibytes(read["peak_bytes"]), ratio, stands, *phases, *allocator, *counts, adapter)
     return table
 
