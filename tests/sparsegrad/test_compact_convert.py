@@ -11,9 +11,10 @@ from torch.func import functional_call
 from sparsegrad import BasesMismatch, calibrate, convert, load, revert, save
 from sparsegrad.compact import COMPACT_EXECUTIONS, CompactLinear
 from sparsegrad.roles import find_targets, is_transposed
+from tests.sparsegrad.compact_case import EXECUTIONS
+from tests.sparsegrad.untouched import assert_untouched, shape_of_things
 
 KEPT, CORE = 20, (6, 5)
-EXECUTIONS = pytest.mark.parametrize("execution", COMPACT_EXECUTIONS)
 
 
 def layers_of(model):
@@ -56,20 +57,6 @@ def with_updates(plain, bases, values) -> dict[str, Tensor]:
         weight = target.weight.detach()
         updated[f"{target.name}.weight"] = weight + (update.T if is_transposed(target.module) else update).to(weight)
     return updated
-
-
-def shape_of_things(model):
-    return (
-        [(name, id(m), type(m), m.training) for name, m in model.named_modules()],
-        [(n, id(p), p._version, p.requires_grad, p.detach().clone()) for n, p in model.named_parameters()],
-    )
-
-
-def assert_untouched(model, before):
-    modules, parameters = shape_of_things(model)
-    assert modules == before[0]
-    assert [p[:4] for p in parameters] == [p[:4] for p in before[1]]
-    assert all(torch.equal(p[4], q[4]) for p, q in zip(parameters, before[1], strict=True))
 
 
 @EXECUTIONS

@@ -6,26 +6,13 @@ from torch import nn
 
 from sparsegrad import Bases, SparseGradError, calibrate, convert
 from sparsegrad.compact import CompactExecution
+from tests.sparsegrad.untouched import assert_untouched, shape_of_things
 
 KEPT, CORE = 20, (6, 5)
 
 
 def calibrated(arch, model, *, basis="per-block", core=CORE, **options):
     return calibrate(model, arch.batches(2), 2, basis=basis, core=core, **options)
-
-
-def shape_of_things(model):
-    return (
-        [(name, id(m), type(m), m.training) for name, m in model.named_modules()],
-        [(n, id(p), p._version, p.requires_grad, p.detach().clone()) for n, p in model.named_parameters()],
-    )
-
-
-def assert_untouched(model, before):
-    modules, parameters = shape_of_things(model)
-    assert modules == before[0]
-    assert [p[:4] for p in parameters] == [p[:4] for p in before[1]]
-    assert all(torch.equal(p[4], q[4]) for p, q in zip(parameters, before[1], strict=True))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sparsegrad import (
     revert,
 )
 from sparsegrad.executions import EXECUTIONS
+from tests.sparsegrad.untouched import assert_untouched, shape_of_things
 
 
 def layers_of(model):
@@ -27,14 +28,6 @@ def layers_of(model):
 def logits(model, batch):
     with torch.no_grad():
         return model(**batch).logits
-
-
-def shape_of_things(model):
-    """Everything an error must leave: module identities, parameter identities, values and flags."""
-    return (
-        [(name, id(m), m.training) for name, m in model.named_modules()],
-        [(name, id(p), p.requires_grad, p.detach().double().sum().item()) for name, p in model.named_parameters()],
-    )
 
 
 @pytest.mark.parametrize("basis", ["shared", "per-block", "none"])
@@ -200,7 +193,7 @@ def test_a_bad_request_leaves_the_model_untouched(bert, options):
     before = shape_of_things(model)
     with pytest.raises(SparseGradError):
         convert(model, bases, **options)
-    assert shape_of_things(model) == before
+    assert_untouched(model, before)
 
 
 def test_bases_that_do_not_fit_leave_the_model_untouched(bert, architectures):
@@ -235,7 +228,7 @@ def test_bases_that_do_not_fit_leave_the_model_untouched(bert, architectures):
         before = shape_of_things(other)
         with pytest.raises(SparseGradError):
             convert(other, bases)
-        assert shape_of_things(other) == before
+        assert_untouched(other, before)
 
 
 def test_converting_twice_is_told(bert, converted):
@@ -243,7 +236,7 @@ def test_converting_twice_is_told(bert, converted):
     before = shape_of_things(model)
     with pytest.raises(SparseGradError, match="converted already: revert"):
         convert(model, Bases.none(bert.model(dtype=torch.float64)))
-    assert shape_of_things(model) == before
+    assert_untouched(model, before)
     revert(model)
     convert(model, calibrate(model, bert.batches(2), 2))
 

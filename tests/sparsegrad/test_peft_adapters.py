@@ -11,18 +11,13 @@ from safetensors.torch import load_file
 from torch import nn
 
 from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
+from tests.sparsegrad.peft_case import DEPRECATED_NAMES, logits
 
-# PEFT asks transformers by a name that transformers 5 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+pytestmark = DEPRECATED_NAMES
 
 
 def config(**options: Any) -> SparseGradConfig:
     return SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})
-
-
-def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    with torch.no_grad():
-        return model(**batch).logits
 
 
 def layers_of(model: nn.Module) -> list[Any]:

@@ -3,7 +3,6 @@
 import copy
 import json
 import warnings
-from typing import Any
 
 import pytest
 import torch
@@ -16,33 +15,12 @@ from peft import (
 )
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors.torch import load_file
-from torch import nn
 
-from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
 from sparsegrad.roles import find_targets
+from tests.sparsegrad.peft_case import DEPRECATED_NAMES, adapted, layers_of, logits, same_state
 
-# Names that PEFT and its users call and that transformers 5 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
+pytestmark = DEPRECATED_NAMES
 PREFIX = "sparsegrad_"
-
-
-def adapted(model: nn.Module, **options: Any) -> Any:
-    return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
-
-
-def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    with torch.no_grad():
-        return model(**batch).logits
-
-
-def layers_of(model: nn.Module) -> dict[str, Any]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
-
-
-def same_state(model: nn.Module, other: nn.Module) -> None:
-    state, told = model.state_dict(), other.state_dict()
-    assert state.keys() == told.keys()
-    assert all(torch.equal(state[name], told[name]) for name in state)
 
 
 def test_without_names_the_mlp_linears_are_adapted(arch):

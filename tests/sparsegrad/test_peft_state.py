@@ -9,7 +9,6 @@ import torch
 from peft import (
     PeftModel,
     get_base_model_state_dict,
-    get_peft_model,
     get_peft_model_state_dict,
     inject_adapter_in_model,
     set_base_model_state_dict,
@@ -18,29 +17,10 @@ from peft import (
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
+from sparsegrad.peft import SparseGradConfig
+from tests.sparsegrad.peft_case import DEPRECATED_NAMES, adapted, layers_of, logits, same_state
 
-# Names that PEFT and its users call and that transformers 5 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
-
-
-def adapted(model: nn.Module, **options: Any) -> Any:
-    return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
-
-
-def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    with torch.no_grad():
-        return model(**batch).logits
-
-
-def layers_of(model: nn.Module) -> dict[str, Any]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
-
-
-def same_state(model: nn.Module, other: nn.Module) -> None:
-    state, told = model.state_dict(), other.state_dict()
-    assert state.keys() == told.keys()
-    assert all(torch.equal(state[name], told[name]) for name in state)
+pytestmark = DEPRECATED_NAMES
 
 
 def test_the_base_models_state_goes_out_and_in_by_its_own_names(arch):

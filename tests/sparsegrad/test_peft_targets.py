@@ -8,23 +8,10 @@ from peft import get_peft_model
 from torch import nn
 
 from sparsegrad.errors import NoTargets, SparseGradError
-from sparsegrad.peft import SparseGradConfig, SparseGradTunerLinear
+from sparsegrad.peft import SparseGradConfig
+from tests.sparsegrad.peft_case import DEPRECATED_NAMES, adapted, layers_of, logits
 
-# PEFT asks transformers by a name that transformers 5 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")
-
-
-def adapted(model: nn.Module, **options: Any) -> Any:
-    return get_peft_model(model, SparseGradConfig(**{"kept": 0.1, "init_weights": False, **options})).eval()
-
-
-def logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    with torch.no_grad():
-        return model(**batch).logits
-
-
-def layers_of(model: nn.Module) -> dict[str, SparseGradTunerLinear]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, SparseGradTunerLinear)}
+pytestmark = DEPRECATED_NAMES
 
 
 TARGETS: dict[str, tuple[dict[str, Any], int]] = {
