@@ -5,27 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
 
 from bench.tokenize import Tokenizer
 from eval.cell import Cell
 from eval.ledger import Ledger
 from eval.metrics import headline
-from eval.ranks import each
 from eval.scoring import predicted
+from eval.settings import CHECKPOINTS, rhythm, training_arguments
 from eval.splits import Collator, Row
 from eval.trainer import SeededSampler, TaskTrainer
 from eval.watch import EVALUATIONS
 from sparsegrad.methods import Prepared
 
-__all__ = ["CHECKPOINTS", "assembled", "course", "rhythm"]
+__all__ = ["assembled", "course"]
 
 _EVALUATION_BATCH = 64
-# Of a run that evaluates only at its end: what a kill can cost is a fifth of it.
-CHECKPOINTS = 5
-# Points of the curve of losses, each the mean since the last.
-_POINTS = 20
 
 
 def assembled(
@@ -61,57 +56,30 @@ def assembled(
     return trainer
 
 
-def rhythm(total: int, parts: int) -> tuple[int, int]:
-    """After how many updates the mean loss is logged, and after how many a checkpoint is made, `parts` in a run.
-
-    At every checkpoint a mean is logged too: the Trainer forgets the losses since the last, so that a resumed run would
-    log another mean than one left alone.
-    """
-    logged = max(1, total // _POINTS)
-    return logged, max(1, total // parts // logged) * logged
-
-
 def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> TrainingArguments:
     """The Trainer's settings. Evaluating to stop early, it saves where it evaluates, as loading the best one asks."""
     protocol = cell.protocol
     total = protocol.total_steps(examples)
     early = protocol.patience is not None
-    per_epoch = protocol.steps_per_epoch(examples)
     logged, every = rhythm(total, EVALUATIONS if watched else CHECKPOINTS)
     if early:
-        logged = every = -(-per_epoch // protocol.evaluations_per_epoch)
-    return TrainingArguments(
-        output_dir=str(folder),
-        seed=cell.subject.seed % 2**32,
-        max_steps=-1 if protocol.steps is None else protocol.steps,
-        num_train_epochs=protocol.epochs or 1,
-        per_device_train_batch_size=each(protocol.batch_size // protocol.accumulate),
+        logged = every = -(-protocol.steps_per_epoch(examples) // protocol.evaluations_per_epoch)
+    return training_arguments(
+        cell,
+        folder,
+        total,
+        logged=logged,
+        every=every,
         # Counted in tokens, the Trainer would make each process's loss a multiple of it.
         average_tokens_across_devices=False,
         # Of MLP linears and head none is left out of a forward; of a whole model some may be.
         ddp_find_unused_parameters=cell.trainable == "all",
-        gradient_accumulation_steps=protocol.accumulate,
         per_device_eval_batch_size=_EVALUATION_BATCH,
-        learning_rate=cell.lr,
-        lr_scheduler_type="linear",
-        warmup_steps=round(protocol.warmup_share * total),
-        max_grad_norm=protocol.max_grad_norm,
         eval_strategy="steps" if early or watched else "no",
         eval_steps=every,
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
         load_best_model_at_end=early,
         metric_for_best_model="headline",
         greater_is_better=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=logged,
-        label_names=["labels"],
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=torch.device(cell.device).type == "cpu",
     )
 
 

@@ -14,14 +14,15 @@ from transformers import PrinterCallback, TrainingArguments
 from bench.batches import shuffled
 from bench.hub import quiet
 from bench.request import DTYPES
-from eval.assembly import CHECKPOINTS, course, rhythm
+from eval.assembly import course
 from eval.chat.cell import Cell
 from eval.chat.loss import Row, TreeLoss, batch_of, by_tree, row_of
 from eval.chat.saving import save_model
 from eval.chat.trainer import ReplyTrainer
 from eval.finetune import settle
 from eval.ledger import Ledger
-from eval.ranks import agreed, each, rank
+from eval.ranks import agreed, rank
+from eval.settings import CHECKPOINTS, rhythm, training_arguments
 from eval.trainer import SeededSampler, latest_checkpoint
 from sparsegrad import Bases, calibrate, data_parallel
 from sparsegrad.average import processes
@@ -129,35 +130,19 @@ def _arguments(cell: Cell, folder: Path, texts: int) -> TrainingArguments:
     protocol = cell.protocol
     total = protocol.total_steps(texts)
     logged, every = rhythm(total, CHECKPOINTS)
-    return TrainingArguments(
-        output_dir=str(folder),
-        seed=cell.subject.seed % 2**32,
-        max_steps=-1 if protocol.steps is None else protocol.steps,
-        num_train_epochs=protocol.epochs or 1,
-        per_device_train_batch_size=each(protocol.batch_size // protocol.accumulate),
-        gradient_accumulation_steps=protocol.accumulate,
+    return training_arguments(
+        cell,
+        folder,
+        total,
+        logged=logged,
+        every=every,
         # An update's tokens are counted over all processes.
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,
         gradient_checkpointing=cell.gradient_checkpointing,
         # The other kind asks for inputs that require grad, which embeddings that do not train have not.
         gradient_checkpointing_kwargs={"use_reentrant": False} if cell.gradient_checkpointing else None,
-        learning_rate=cell.lr,
-        lr_scheduler_type="linear",
-        warmup_steps=round(protocol.warmup_share * total),
-        max_grad_norm=protocol.max_grad_norm,
         eval_strategy="no",
-        save_strategy="steps",
-        save_steps=every,
-        save_total_limit=2,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=logged,
-        label_names=["labels"],
-        remove_unused_columns=False,
-        dataloader_pin_memory=False,
-        report_to="none",
-        disable_tqdm=True,
-        use_cpu=torch.device(cell.device).type == "cpu",
     )
 
 

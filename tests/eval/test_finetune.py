@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from bench.train import LossNotFinite, train_step
-from eval.assembly import rhythm
 from eval.finetune import calibrate_cell, finetune
 from eval.ledger import Ledger
 from eval.metrics import headline
+from eval.settings import rhythm
 from eval.splits import Collator, rows_of
 from eval.trainer import SeededSampler, latest_checkpoint
 from sparsegrad import Bases
