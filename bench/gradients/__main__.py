@@ -131,7 +131,7 @@ def _print(args: argparse.Namespace, record: Record, figures: Sequence[Path]) ->
         say(f"{PROG}: {record.status}: {record.reason}")
         return
     kept = record.config["kept"]
-    words = f"{kept:,} entries" if isinstance(kept, int) else f"{kept:.4g} of the entries"
+    words = f"{kept:,} entries" if isinstance(kept, int) else f"{100 * kept:.4g}% of the entries"
     console = _console()
     print_readings(console, setting_of(record), record.result, words)
     place = f"record: {args.out}/{record.kind}/{record.key}-*.json; figures: {figures[0].parent}"

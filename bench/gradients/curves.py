@@ -15,6 +15,9 @@ __all__ = ["cores", "drift", "energy_curves", "histograms", "nonzero_shares", "s
 
 _MARKS = ("o", "s", "^", "v", "D", "P", "X")
 _LINES = ("-", "--", "-.", ":", "-", "--", "-.")
+_TICKS = 9
+# Squares of singular values are read off Gram matrices in double precision: below its root is rounding.
+_SEEN = 1e-8
 Row = Mapping[str, Any]
 
 
@@ -47,7 +50,7 @@ def _likeness(style: Any, result: Row, setting: str, name: str, other: str) -> A
     def draw(panel: Any, role: str) -> None:
         for place, space in enumerate(result["spaces"]):
             _line(panel, *_through(_rows(result, role, space), name), place, space)
-        panel.set(xlabel="train step", ylabel="Jaccard index", ylim=(0, 1.02), xticks=result["readings"])
+        panel.set(xlabel="train step", ylabel="Jaccard index", ylim=(0, 1.02), xticks=_ticks(result["readings"]))
 
     title = f"{setting}\nthe largest entries of a step and those of {other}; {_n(result)}"
     return _by_role(style, result, title, draw)
@@ -68,7 +71,7 @@ def nonzero_shares(style: Any, result: Row, setting: str) -> Any:
         ]
         for place, (label, rows, name) in enumerate(lines):
             _line(panel, *_through(rows, name), place, label)
-        panel.set(xlabel="train step", ylabel="share of entries", ylim=(0, 1.02), xticks=result["readings"])
+        panel.set(xlabel="train step", ylabel="share of entries", ylim=(0, 1.02), xticks=_ticks(result["readings"]))
 
     title = f"{setting}\nentries that are not zero, and that matter, through training; {_n(result)}"
     return _by_role(style, result, title, draw)
@@ -124,7 +127,7 @@ def spectra(style: Any, result: Row, setting: str, bases: Mapping[str, Row]) -> 
                     _line(panel, known[0]["ranks"], ys, place, f"{name}, {mode}", hollow=mode == "out", every=6)
         _log(panel, "x")
         _log(panel, "y")
-        panel.set(xlabel="rank", ylabel="singular value / largest")
+        panel.set(xlabel="rank", ylabel="singular value / largest", ylim=(max(_SEEN, panel.get_ylim()[0]), None))
 
     blocks = len({linear["block"] for linear in result["linears"]})
     title = f"{setting}\nspectra of the stacked gradients (n = {steps} batches x {blocks} blocks; per-block: mean)"
@@ -151,6 +154,12 @@ def _log(panel: Any, side: str) -> None:
     axis = getattr(panel, f"{side}axis")
     axis.set_major_formatter(lambda value, _place: f"{value:g}")
     axis.set_minor_formatter(lambda _value, _place: "")
+
+
+def _ticks(readings: Sequence[int]) -> Sequence[int]:
+    """As many of them as stand beside each other without running together."""
+    apart = -(-len(readings) // _TICKS)
+    return readings[apart - 1 :: apart]
 
 
 def _line(

@@ -59,13 +59,13 @@ class Reader:
         self.dy_rows: list[dict[str, Any]] = []
         self.pictures: dict[str, dict[str, Any]] = {}
         self.stripe_pictures: dict[str, dict[str, Any]] = {}
-        self._step_before: dict[tuple[str, str], Tensor] = {}
+        self._last_seen: dict[tuple[str, str], Tensor] = {}
         self._reading_before: dict[tuple[str, str], Tensor] = {}
 
     def remember(self, target: Target, g_OI: Tensor) -> None:
-        """The supports of the step before one that is read."""
+        """The supports of a step that is not read, before one that is."""
         for space, rotated in self._rotated(target, g_OI):
-            self._step_before[space, target.name] = largest(rotated, self.sizes[target.name].kept)
+            self._last_seen[space, target.name] = largest(rotated, self.sizes[target.name].kept)
 
     def read(self, step: int, target: Target, g_OI: Tensor, *, drawn: bool) -> None:
         """All figures of one gradient; ``drawn``: also its pictures."""
@@ -98,8 +98,9 @@ class Reader:
 
     def _figures(self, space: str, name: str, g_OI: Tensor) -> dict[str, Any]:
         size, fixed, now = self.sizes[name], self.fixed[space][name], largest(g_OI, self.sizes[name].kept)
-        before, last = self._step_before.pop((space, name), None), self._reading_before.get((space, name))
-        self._reading_before[space, name] = now
+        # Seen last is the step before, remembered or itself read; the first step has none.
+        before, last = self._last_seen.get((space, name)), self._reading_before.get((space, name))
+        self._last_seen[space, name] = self._reading_before[space, name] = now
         rotated = SPACES[space].calibration is not None  # rows and columns of the original space have no order
         return {
             **asdict(concentration(g_OI, size.kept)),

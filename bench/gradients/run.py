@@ -57,15 +57,14 @@ class Run:
         return {name: record for name, record in found.items() if record is not None}
 
     def pieces(self) -> dict[str, Record | None]:
-        """Each piece in words, with its record where it is done."""
-        batches = self.desk.request.calibration_steps
+        """Each piece in words, with its record where it is done, or where the readings are there, for which it was."""
+        batches, readings = self.desk.request.calibration_steps, self._known(_READINGS, self._readings_config())
         told = {
-            f"{name} bases from {batches} batches": self._known(_BASES, self._bases_config(name))
+            f"{name} bases from {batches} batches": self._known(_BASES, self._bases_config(name)) or readings
             for name in CALIBRATIONS
         }
-        told["fixed supports from the same batches"] = self._known(_SUPPORTS, self._supports_config())
-        words = f"{len(self.protocol.readings)} readings in {self.protocol.steps} train steps"
-        return {**told, words: self._known(_READINGS, self._readings_config())}
+        told["fixed supports from the same batches"] = self._known(_SUPPORTS, self._supports_config()) or readings
+        return {**told, f"{len(self.protocol.readings)} readings in {self.protocol.steps} train steps": readings}
 
     def _bases(self, name: str) -> Record:
         config = self._bases_config(name)

@@ -16,6 +16,8 @@ from bench.tables import mebibytes
 __all__ = ["notes", "print_preliminary", "print_readings"]
 
 Row = Mapping[str, Any]
+# The rest follow from the first two and the last.
+_STEPS_TOLD = 10
 
 
 def print_readings(console: Console, title: str, result: Row, kept: str) -> None:
@@ -48,7 +50,7 @@ def notes(result: Row) -> list[str]:
     first = result["summary"]["gradients"][0]
     told = [
         f"Means over {first['blocks']} blocks and {first['readings']} readings (steps "
-        f"{', '.join(map(str, result['readings']))}); [least, most block].",
+        f"{_listed(result['readings'])}); [least, most block].",
         f"spaces: {spaces}.",
         "energy: share of the squared gradient norm. of the step: its own largest entries; fixed: entries chosen from "
         "calibration energy; in core: those of the leading rows and columns alone.",
@@ -56,6 +58,11 @@ def notes(result: Row) -> list[str]:
         "rows + columns: a cover of the step's support, the cheapest to write back; least cover: the fewest lines.",
     ]
     return told + [_stripes(row) for row in result["summary"]["stripes"]]
+
+
+def _listed(steps: Sequence[int]) -> str:
+    told = [*map(str, steps)]
+    return ", ".join(told if len(told) <= _STEPS_TOLD else [*told[:2], "...", told[-1]])
 
 
 def _stripes(row: Row) -> str:

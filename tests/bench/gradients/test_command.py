@@ -18,6 +18,7 @@ from bench.gradients.preliminary import settled
 from bench.gradients.words import PROG
 from bench.record import Status
 from bench.store import Store
+from tests.bench.sample import temporaries
 from tests.bench.speed_run import files, run_here, strict
 
 LINE = "--random-weights --batch-size 2 --max-length 16 --calibration-steps 2 --device cpu --quiet"
@@ -106,6 +107,51 @@ def test_a_run_that_ends_midway_loses_only_the_piece_in_flight(
     measured.clear()
     assert asked([*argv, "--kept", "6"], monkeypatch) == 0  # the bases serve other supports
     assert measured == ["measure_supports", "measure_training"]
+
+
+@pytest.mark.parametrize("spoilt", ["cut short", "empty", "no such file", "other bytes at its head"])
+def test_a_damaged_piece_is_made_again_and_what_rests_on_it_is_the_same(
+    spoilt: str, speed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of bases and of supports; while the readings are there neither is asked for."""
+    measured: list[str] = []
+
+    def seen(function: Any, *args: Any) -> Outcome:
+        measured.append(function.__name__)
+        return run_here(function, *args)
+
+    monkeypatch.setattr("bench.gradients.run.run_fresh", seen)
+    monkeypatch.setattr("bench.gradients.__main__.draw", lambda *_: [tmp_path / "figure.svg"])
+    argv = words(speed_model, tmp_path, "--json")
+    assert main(argv) == 0
+    told = strict(capsys.readouterr().out)
+    whole = {path: path.read_bytes() for path in sorted((tmp_path / "bases").glob("*.safetensors"))}
+    assert len(whole) == 4
+    for path, content in whole.items():
+        damage(path, content, spoilt)
+    measured.clear()
+    assert main([*argv, "--dry-run"]) == 0
+    plan = strict(capsys.readouterr().out)
+    assert plan.pop("time") == "nothing is left to do" and all("measured already" in it for it in plan.values())
+    assert main(argv) == 0 and measured == [] and strict(capsys.readouterr().out) == told
+    for path in (tmp_path / "gradients").glob("*.json"):
+        path.unlink()
+    assert main([*argv, "--dry-run"]) == 0
+    assert list(strict(capsys.readouterr().out).values())[:5] == ["to be measured"] * 5
+    assert main(argv) == 0
+    assert measured == ["measure_bases"] * 3 + ["measure_supports", "measure_training"]
+    assert strict(capsys.readouterr().out)["rows"] == told["rows"]
+    assert {path: path.read_bytes() for path in whole} == whole
+    assert temporaries(tmp_path) == []
+
+
+def damage(path: Path, content: bytes, how: str) -> None:
+    """In a new file: tensors that were read may still lie in the pages of the old one."""
+    path.unlink()
+    if how != "no such file":
+        path.write_bytes(
+            {"cut short": content[:-7], "empty": b"", "other bytes at its head": b"\xff" * 16 + content[16:]}[how]
+        )
 
 
 def test_a_piece_that_fails_is_why_there_are_no_readings(

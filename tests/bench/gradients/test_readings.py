@@ -124,6 +124,25 @@ def test_the_first_reading_has_none_before_it_and_the_second_has(run: dict[str, 
         assert (row["jaccard_reading_before"] is None) == (row["step"] == 2)
 
 
+def test_where_every_step_is_read_the_reading_before_is_the_step_before(
+    request_here: Request, run: dict[str, Any], tmp_path: Path
+) -> None:
+    """And the figures of the steps that are read otherwise too stay what they are."""
+    each = Protocol(steps=STEPS, read_every=1, block=1)
+    places = {name: tmp_path / name for name in CALIBRATIONS}
+    for name, place in places.items():
+        run["bases"][name].save(place)
+    measure_supports(request_here, each, places, tmp_path / "supports")
+    rows = measure_training(request_here, each, places, tmp_path / "supports")["rows"]
+    for row in rows:
+        assert row["jaccard_step_before"] == row["jaccard_reading_before"]
+        assert (row["jaccard_step_before"] is None) == (row["step"] == 1)
+    told = {(row["step"], row["space"], row["linear"]): row["jaccard_step_before"] for row in rows}
+    assert all(
+        told[row["step"], row["space"], row["linear"]] == row["jaccard_step_before"] for row in run["read"]["rows"]
+    )
+
+
 def test_a_support_holds_most_of_the_energy_it_was_chosen_by(run: dict[str, Any]) -> None:
     """More than places chosen blindly would; and of a later step's energy none holds more than its own largest."""
     shares = {(row["space"], row["linear"]): row["calibration_energy_share"] for row in run["calibrated"]["rows"]}
