@@ -93,7 +93,7 @@ def ratio(interval: Mapping[str, Any] | None, told: str | None = None) -> str:
     return f"{mark}{interval['mean']:.2f}x [{interval['low']:.2f}, {high}]"
 
 
-def _in_noise(interval: Mapping[str, Any], aa: Mapping[str, Any] | None) -> str | None:
+def in_noise(interval: Mapping[str, Any], aa: Mapping[str, Any] | None) -> str | None:
     """``~`` where the A/A pair differs by as much, or where there is no A/A pair to tell."""
     if aa is None:
         return "~"
@@ -127,7 +127,7 @@ def count(number: int | None) -> str:
 
 def _pair(pair: Mapping[str, Any], aa: Mapping[str, Any] | None) -> str:
     """One line on a method beside another."""
-    speed = ratio(pair["speed_ratio"], _in_noise(pair["speed_ratio"], aa))
+    speed = ratio(pair["speed_ratio"], in_noise(pair["speed_ratio"], aa))
     told = f"{pair['method']} over {pair['over']}: {speed} the speed"
     if pair["peak_ratio"] is not None:
         told += f", {pair['peak_ratio']:.2f}x the peak"

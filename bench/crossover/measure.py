@@ -75,13 +75,15 @@ def cell_result(contestants: Sequence[Contestant], machine: MachineLog, drift: s
     paired = bool(first and second)
     reasons = machine_reasons(first, second, machine) if paired else machine_reasons([], [], machine)
     distrust = _distrust(samples, reasons)
-    if drift == "invalid":
-        samples = {name: ms for name, ms in samples.items() if name not in distrust}
+    invalid = distrust if drift == "invalid" else {}
+    samples = {name: ms for name, ms in samples.items() if name not in invalid}
+    competing = {name: ms for name, ms in samples.items() if name in WAYS}
     aa = ratio_interval(first, second) if paired else None
     return {
-        "ways": [_row(each, samples, aa, distrust if drift == "invalid" else {}) for each in contestants],
+        "ways": [_row(each, samples, aa, invalid) for each in contestants],
         "aa": None if aa is None else {**aa.as_json(), "detectable_ratio": _finite(detectable_ratio(first, second))},
-        "winner": _winner({name: ms for name, ms in samples.items() if name in WAYS}, aa),
+        # Beside a way that was not told, and may be the fastest, none of the others wins.
+        "winner": _winner({} if invalid.keys() & set(WAYS) else competing, aa),
         "sd_benefit": _benefit(samples),
         "machine": {"drift": drift, "reasons": reasons, "distrust": distrust, **machine.as_json()},
     }

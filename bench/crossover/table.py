@@ -11,7 +11,7 @@ from rich.text import Text
 
 from bench.crossover.ways import DENSE, WAYS
 from bench.record import Record, Status
-from bench.tables import machine_notes, ratio, raw_samples
+from bench.tables import in_noise, machine_notes, ratio, raw_samples
 
 __all__ = ["print_crossover", "winner_word"]
 
@@ -80,8 +80,13 @@ def _benefits(records: Sequence[Record]) -> Table:
         benefit = record.result.get("sd_benefit", dict.fromkeys(_FACTORS))
         energy = record.result.get("energy_share")
         held = "n/a" if energy is None else f"{energy:.3f}"
-        table.add_row(*map(Text, (*_where(record), *(ratio(benefit[name]) for name in _FACTORS), held)))
+        factors = (_factor(benefit[name], record.result.get("aa")) for name in _FACTORS)
+        table.add_row(*map(Text, (*_where(record), *factors, held)))
     return table
+
+
+def _factor(interval: Mapping[str, Any] | None, aa: Mapping[str, Any] | None) -> str:
+    return ratio(interval, None if interval is None else in_noise(interval, aa))
 
 
 def _notes(records: Sequence[Record]) -> list[str]:

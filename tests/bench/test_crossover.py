@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import bench.crossover.cells
 from bench.cli import run
@@ -17,6 +18,7 @@ from bench.crossover.__main__ import PROG, main
 from bench.crossover.figure import heat_map
 from bench.crossover.grid import Cell
 from bench.crossover.measure import measure_cell
+from bench.crossover.ways import DENSE
 from bench.errors import BadRequest
 from bench.fresh import Outcome
 from bench.record import Status
@@ -146,6 +148,30 @@ def test_the_heat_map_is_the_same_file_each_time(tmp_path: Path) -> None:
     assert first == second and first["png"].startswith(b"\x89PNG")
     text = "".join(ElementTree.fromstring(first["svg"]).itertext())
     assert "nan" not in text.lower()
+
+
+def test_words_stay_in_their_squares_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The longest there are, in a grid of seven shares of rows and six of entries."""
+    assert main(words(tmp_path / "out", "--quiet", "--json", "--active", "1", "--kept-list", "5")) == 0
+    ((one,), _) = Store(tmp_path / "out").read_all("crossover")
+    longest = {"winner": {"way": DENSE, "over": "torch-coo", "clear": False}, "ways": one.result["ways"]}
+    records = [
+        replace(one, config={**one.config, "active": (1 + active) / 7, "kept": kept}, result=longest)
+        for active in range(7)
+        for kept in range(1, 7)
+    ]
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr("bench.crossover.figure.figure_bytes", lambda figure, kind: drawn.setdefault(kind, figure))
+    heat_map(records)
+    figure = drawn["png"]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (panel,) = figure.axes
+    for text in panel.texts:
+        x, y = text.get_position()
+        (left, low), (right, high) = panel.transData.transform([(x - 0.5, y - 0.5), (x + 0.5, y + 0.5)])
+        box = text.get_window_extent(canvas.get_renderer())
+        assert left <= box.x0 <= box.x1 <= right and low <= box.y0 <= box.y1 <= high
 
 
 def test_a_figure_cut_short_is_none_to_the_rerun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from bench.machine import MachineLog
 from bench.record import Record, Status
 from tests.bench.ring import contestant, record
 
+CONFIG = {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
 WOBBLE = (1.0, 1.002, 0.999, 1.001, 0.998)
 FACTORS = {
     DENSE: 100,
@@ -119,6 +120,16 @@ def test_a_bad_machine_leaves_samples_alone() -> None:
     json.dumps(value, allow_nan=False)
 
 
+def test_beside_a_way_that_is_invalid_nothing_wins() -> None:
+    """compact drifts on its own from half of dense's time to twice as long: it may be the fastest, or not."""
+    drifting = [50.0 * 1.15**number * WOBBLE[number % 5] for number in range(10)]
+    steady = {name: samples(ms, at) * 2 for at, (name, ms) in enumerate(FACTORS.items())}
+    value = told(**{**steady, "compact": drifting})
+    assert {name for name, row in rows(value).items() if row["status"] == "invalid"} == {"compact"}
+    assert value["winner"] is None and rows(value)["planned"]["ratio_to_dense"] is not None
+    assert told("note", **{**steady, "compact": drifting})["winner"] is not None
+
+
 def shown(cell: Record) -> str:
     console = Console(file=io.StringIO(), width=200)
     print_crossover(console, "title", [cell])
@@ -127,19 +138,30 @@ def shown(cell: Record) -> str:
 
 
 def test_what_a_cell_could_have_told_is_shown_beside_who_wins() -> None:
-    value, config = told(), {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
+    value = told()
     row = next(
-        line for line in shown(replace(record("crossover", **value), config=config)).splitlines() if "│16x8" in line
+        line for line in shown(replace(record("crossover", **value), config=CONFIG)).splitlines() if "│16x8" in line
     )
     cells = [cell.strip() for cell in row.split("│")]
     assert cells[-3:-1] == [f"{value['aa']['detectable_ratio']:.2f}x", "compact"]
 
 
+def test_a_factor_inside_the_noise_is_marked() -> None:
+    """regular takes as long as sd without zero rows, and twice as long as sd; dense differs from itself by 1%."""
+    steady = told(regular=samples(410, 1))
+    line = next(line for line in shown(replace(record("crossover", **steady), config=CONFIG)).splitlines()[8:]
+                if "│16x8" in line)  # fmt: skip
+    total, padding, rest, sparsity = (cell.strip() for cell in line.split("│")[4:8])
+    assert rest.startswith("~ 1.00x") and total.startswith("2.05x") and padding.startswith("2.05x")
+    assert sparsity.startswith("1.10x")
+    noisy = told(**{SECOND_DENSE: [100.0, 180.0, 60.0, 150.0, 70.0]})
+    assert shown(replace(record("crossover", **noisy), config=CONFIG)).count("~ 1.10x") == 1
+
+
 def test_an_invalid_cell_is_printed_with_its_reason_and_raw_samples() -> None:
     value = told(**{SECOND_DENSE: [150.0 * w for w in WOBBLE]})
     lost = settled(Outcome(status=Status.OK, value=value))
-    config = {"out": 16, "inner": 8, "active": 1.0, "kept": 5, "rounds": 5}
-    printed = shown(replace(record("crossover", lost.status, lost.reason, **value), config=config))
+    printed = shown(replace(record("crossover", lost.status, lost.reason, **value), config=CONFIG))
     assert "16x8, 100%, 3.91%: invalid: dense, regular, sd, " in printed and "the A/A pair differs by 0.67x" in printed
     assert "--drift note" in printed
     for row in value["ways"]:
