@@ -17,7 +17,17 @@ from eval.forgetting import forgotten
 from eval.metrics import TASK_METRICS, headline
 from eval.tasks import TASKS
 
-__all__ = ["adjust", "charge", "compare", "difference_json", "ledger", "over_seeds", "paired", "paired_runs"]
+__all__ = [
+    "adjust",
+    "charge",
+    "compare",
+    "detectable",
+    "difference_json",
+    "ledger",
+    "over_seeds",
+    "paired",
+    "paired_runs",
+]
 
 _SIGNIFICANT = 0.05
 
@@ -41,14 +51,13 @@ def adjust(rows: Sequence[dict[str, Any]]) -> None:
     """Fill in Holm's p-value and the verdict of all comparisons of a command, in place.
 
     better, worse: adjusted p below 0.05. `~`: a tie, as far as these items and seeds tell: `detectable`, the smallest
-    true difference that is found four times out of five at Holm's strictest step, 0.05 over the number of comparisons;
-    None where nothing was tested: one seed, or the same answers throughout.
+    true difference that is found four times out of five at Holm's strictest step, 0.05 over the number of comparisons.
     """
     told = [row for row in rows if row["difference"] is not None]
     adjusted = holm([row["difference"]["p"] for row in told])
     for row, p in zip(told, adjusted, strict=True):
         row["difference"]["p_holm"] = p
-        row["difference"]["detectable"] = _detectable(row["difference"], len(told))
+        row["difference"]["detectable"] = detectable(row["difference"], len(told))
         side = "better" if row["difference"]["mean"] > 0 else "worse"
         row["verdict"] = side if p < _SIGNIFICANT else "~"
 
@@ -125,8 +134,12 @@ def _difference(found: PairedDifference, margin: float) -> dict[str, Any]:
     }
 
 
-def _detectable(told: Mapping[str, Any], comparisons: int) -> float | None:
-    if not told["standard_error"]:  # infinite, or 0
+def detectable(told: Mapping[str, Any], comparisons: int) -> float | None:
+    """By a difference's figures, the smallest true one that is found four times out of five at Holm's strictest step.
+
+    None where nothing was tested: one seed, or the same answers throughout.
+    """
+    if not told["standard_error"]:  # None: infinite
         return None
     freedom = math.inf if told["freedom"] is None else told["freedom"]
     return _finite(detectable_shift(told["standard_error"], freedom, confidence=1 - _SIGNIFICANT / comparisons))

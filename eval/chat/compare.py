@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from scipy.stats import ttest_1samp
 
 from bench.paired import holm, paired_difference
 from bench.record import Record, Status
-from eval.compare import difference_json, ledger, over_seeds
+from eval.compare import detectable, difference_json, ledger, over_seeds
 
 __all__ = ["compare"]
 
@@ -31,6 +30,7 @@ def compare(runs: Mapping[str, Sequence[Record]], *, reference: str) -> list[dic
     told = [row for row in rows if row["difference"] is not None and len(row["difference"]["by_seed"]) > 1]
     for row, p in zip(told, holm([row["difference"]["p"] for row in told]), strict=True):
         row["difference"]["p_holm"] = p
+        row["difference"]["detectable"] = detectable(row["difference"], len(told))
         side = "better" if row["difference"]["mean"] < 0 else "worse"
         row["verdict"] = side if p < _SIGNIFICANT else "~"
     return rows
@@ -92,10 +92,4 @@ def _difference(good: Sequence[Record], reference: Sequence[Record]) -> dict[str
     found = paired_difference(np.zeros(a_SN.shape[1]), a_SN, b_SN, lambda _, loss_N: float(loss_N.mean()))
     told = difference_json(found)
     over_conversations = _interval((b_SN - a_SN).mean(axis=0))
-    detectable = found.detectable()
-    return {
-        **told,
-        "over_conversations": over_conversations,
-        # Without spread nothing was tested.
-        "detectable": detectable if 0 < detectable < math.inf else None,
-    }
+    return {**told, "over_conversations": over_conversations, "detectable": None}

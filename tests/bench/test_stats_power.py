@@ -6,46 +6,61 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.stats import detectable_ratio, detectable_shift, ratio_interval, sign_test
+from bench.stats import detectable_ratio, detectable_shift, noise_floor, ratio_interval, sign_test, verdict
 
 TRIALS = 2000
 
 
 @pytest.mark.parametrize("rounds", [3, 5, 10, 30])
-def test_the_detectable_ratio_is_found_four_times_in_five(rounds: int) -> None:
-    """Planted on top of the spread that it was computed from: the interval is clear of 1 in 80% of trials."""
-    spread, random = 0.04, np.random.default_rng(rounds)
-    planted = math.exp(detectable_shift(spread / math.sqrt(rounds), rounds - 1))
-    first_TN = planted * np.exp(random.normal(0, spread / math.sqrt(2), (TRIALS, rounds)))
-    second_TN = np.exp(random.normal(0, spread / math.sqrt(2), (TRIALS, rounds)))
-    pairs = zip(first_TN.tolist(), second_TN.tolist(), strict=True)
-    found = sum(ratio_interval(first, second).low > 1 for first, second in pairs)
-    assert found / TRIALS == pytest.approx(0.8, abs=0.03)  # three standard errors of 2,000 trials are 0.027
+def test_the_detectable_ratio_is_told_four_times_in_five(rounds: int) -> None:
+    """As a run prints it: read off the A/A pair, planted in a method beside the same baseline, then the verdict."""
+    random, faster, slower = np.random.default_rng(rounds), 0, 0
+    for _ in range(TRIALS):
+        full, twin, method = np.exp(random.normal(0, 0.03, (3, rounds)))
+        planted = detectable_ratio(full.tolist(), twin.tolist())
+        floor = noise_floor(ratio_interval(full.tolist(), twin.tolist()))
+        faster += verdict(ratio_interval((full * planted).tolist(), method.tolist()), floor) == "faster"
+        slower += verdict(ratio_interval((full / planted).tolist(), method.tolist()), floor) == "slower"
+    for told in (faster, slower):  # the two pairs share a baseline, which makes it a little surer at few rounds
+        assert 0.77 <= told / TRIALS <= 0.86
 
 
-def test_the_detectable_ratio_reads_the_pairs_spread() -> None:
-    """Rounds that drift alike leave the spread of their differences alone; the ratio is that of the shift."""
+def test_the_detectable_ratio_reads_the_pairs_spread_and_its_noise() -> None:
+    """Rounds that drift alike leave the spread of their differences alone; beyond that stands the pair's own gap."""
     logs = np.array([0.01, -0.02, 0.03, -0.01, 0.02])
     drift = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
     told = detectable_ratio(np.exp(drift + logs).tolist(), np.exp(drift).tolist())
-    error = stats.sem(logs)
-    assert math.log(told) == pytest.approx(detectable_shift(error, 4), rel=1e-9)
-    assert detectable_ratio([2.0, 4.0], [1.0, 2.0]) == 1.0, "no spread, nothing hidden"
+    error, low = stats.sem(logs), stats.ttest_1samp(logs, 0).confidence_interval(0.95).high
+    assert math.log(told) == pytest.approx(detectable_shift(error, 4, floor=low), rel=1e-9)
+    assert math.log(told) > low > detectable_shift(0.0, 4)
+    assert detectable_ratio([2.0, 4.0], [2.0, 4.0]) == 1.0, "no spread, nothing hidden"
+    assert detectable_ratio([2.0, 4.0], [1.0, 2.0]) == pytest.approx(2.0), "a pair that differs hides as much"
     assert detectable_ratio([2.0], [1.0]) == math.inf
     assert detectable_ratio([1e300, 1e-300], [1e-300, 1e300]) == math.inf
     with pytest.raises(ValueError, match="paired"):
         detectable_ratio([1.0, 2.0], [1.0])
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 9, 29, 1000])
-def test_the_shift_has_the_power_it_says(freedom: int) -> None:
-    """By the noncentral t distribution; many degrees of freedom give the normal's 1.96 + 0.84 errors."""
-    for power in (0.5, 0.8, 0.99):
-        shift = detectable_shift(0.1, freedom, power=power)
-        critical = stats.t.ppf(0.975, freedom)
-        assert stats.nct.sf(critical, freedom, shift / 0.1) == pytest.approx(power, abs=1e-6)
-    assert detectable_shift(1.0, 10**6) == pytest.approx(1.9600 + 0.8416, abs=1e-3)
-    assert detectable_shift(0.0, freedom) == 0.0 and detectable_shift(math.inf, freedom) == math.inf
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("freedom", [1, 2, 9, 29])
+def test_the_shift_has_the_power_it_says(freedom: int, power: float) -> None:
+    """Read off one run's error, planted in another's: over both draws."""
+    random, draws = np.random.default_rng(freedom), 4000
+    here, there = np.sqrt(random.chisquare(freedom, (2, draws)) / freedom)
+    unit = detectable_shift(1.0, freedom, power=power)
+    assert detectable_shift(0.1, freedom, power=power) == pytest.approx(0.1 * unit, rel=1e-6)
+    found = unit * here + random.normal(size=draws) > stats.t.ppf(0.975, freedom) * there
+    assert found.mean() == pytest.approx(power, abs=0.025)  # three standard errors and the quadrature
+
+
+def test_the_ends_of_the_shift() -> None:
+    """A known error gives the normal's 1.96 + 0.84; none leaves the floor; beyond a floor all that matters is it."""
+    assert detectable_shift(1.0, math.inf) == pytest.approx(1.9600 + 0.8416, abs=1e-3)
+    assert detectable_shift(1.0, 10**6) == pytest.approx(1.9600 + 0.8416, abs=1e-2)
+    assert detectable_shift(1.0, math.inf, confidence=0.99) == pytest.approx(2.5758 + 0.8416, abs=1e-3)
+    assert detectable_shift(0.01, math.inf, floor=1.0) == pytest.approx(1.0 + 0.008416, abs=1e-5)
+    assert detectable_shift(0.0, 3) == 0.0 and detectable_shift(0.0, 3, floor=0.2) == 0.2
+    assert detectable_shift(math.inf, 3) == math.inf
 
 
 @pytest.mark.parametrize("rounds", [3, 5, 10, 30])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 
 import numpy as np
+import pytest
 from rich.console import Console
 
 from bench.record import Record, Status
+from bench.stats import detectable_shift
 from eval.chat.compare import compare
 from eval.chat.table import print_table
 
@@ -63,3 +65,14 @@ def test_equal_losses_are_told_as_that_and_nothing_of_them_is_tested() -> None:
 def test_equal_losses_of_one_seed_are_told_too() -> None:
     lines, _ = printed({"twin": 0.0, "other": 0.3}, seeds=1)
     assert "the same" in lines["twin"] and "n/a" in lines["other"]
+
+
+def test_what_could_be_seen_goes_with_the_corrected_verdict() -> None:
+    """More methods are a stricter test: of the same runs less can be seen."""
+    full, other = runs("full", 0.0), runs("other", 0.3)
+    (alone,) = compare({"full": full, "other": other}, reference="full")[1:]
+    beside, *_ = compare({"full": full, "other": other, "more": runs("more", 0.3)}, reference="full")[1:]
+    for row, confidence in ((alone, 0.95), (beside, 0.975)):
+        told = row["difference"]
+        seen = detectable_shift(told["standard_error"], told["freedom"], confidence=confidence)
+        assert told["detectable"] == pytest.approx(seen, rel=1e-9)
