@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from bench.paired import paired_difference
 from eval.metrics import TASK_METRICS, accuracy, f1, headline, mcc, pearson, score, spearman
 from eval.tasks import TASKS
 
@@ -43,3 +44,18 @@ def test_every_task_has_its_metrics_and_one_headline():
     assert score("mrpc", labels, predictions) == {"f1": pytest.approx(2 / 3), "accuracy": 0.75}
     assert headline("mrpc", labels, predictions) == pytest.approx((2 / 3 + 0.75) / 2)
     assert headline("sst2", labels, predictions) == 0.75
+
+
+@pytest.mark.parametrize("metric", [mcc, pearson, spearman])
+def test_intervals_of_a_difference_cover_the_truth_of_metrics_that_are_no_means(metric):
+    """Equally good predictors of one score, whose noise differs by seed; cut in two for the metric of classes."""
+    rng, runs, covered = np.random.default_rng(4), 300, 0
+    for _ in range(runs):
+        label_N, common_N = rng.normal(size=(2, 150))
+        noise_MSN = np.exp(rng.normal(0, 0.4, (2, 3, 1))) * rng.normal(size=(2, 3, 150))
+        told_MSN = label_N + 0.6 * (common_N + noise_MSN)
+        if metric is mcc:
+            label_N, told_MSN = (label_N > 0).astype(int), (told_MSN > 0).astype(int)
+        low, high = paired_difference(label_N, told_MSN[0], told_MSN[1], metric, resamples=50).interval()
+        covered += low <= 0 <= high
+    assert covered / runs > 0.912  # three standard errors of a binomial share below 0.95
