@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
     desk = Desk(
-        store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing
+        store=Store.open(args.out, dry=args.dry_run),
         request=request,
         workload=workload,
         command=rerun_command(PROG, argv),

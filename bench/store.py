@@ -16,7 +16,7 @@ from typing import Self
 from bench.errors import BadRequest
 from bench.record import Record, Status
 
-__all__ = ["Store"]
+__all__ = ["Store", "look"]
 
 _FILE_NAME = re.compile(r"([A-Za-z0-9_]+)-([0-9]+)\.json")
 # What flock(2) answers where there are no locks; link(2) where there are no hard links (exFAT, some network and FUSE
@@ -41,15 +41,13 @@ class Store:
         self.folder = folder
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """The store in `folder`, made if need be; BadRequest where a file cannot be written there."""
-        probe = folder / f".probe.{secrets.token_hex(8)}.tmp"
+    def open(cls, folder: Path, *, dry: bool = False) -> Self:
+        """The store in `folder`, made if need be; BadRequest where a file cannot be written there.
+
+        `dry`: nothing is written, and what a look at the folder tells is all that is refused.
+        """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            try:
-                probe.write_text("probe", encoding="utf-8")
-            finally:
-                probe.unlink(missing_ok=True)
+            (look if dry else _probe)(folder)
         except OSError as error:
             raise BadRequest(
                 f"cannot write records in {str(folder)!r} ({error.strerror}): "
@@ -145,6 +143,30 @@ class Store:
     def _attempts(self, kind: str, key: str) -> list[Path]:
         paths = (self.folder / kind).glob(f"{key}-*.json")
         return sorted((path for path in paths if _FILE_NAME.fullmatch(path.name)), key=_order)
+
+
+def look(folder: Path) -> None:
+    """OSError where a file in `folder`, which may not be there yet, can be seen not to be writable."""
+    for place in (folder, *folder.parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if not place.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        return
+
+
+def _probe(folder: Path) -> None:
+    """OSError where a file cannot be written in `folder`, which is made."""
+    probe = folder / f".probe.{secrets.token_hex(8)}.tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        probe.write_text("probe", encoding="utf-8")
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Record:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.errors import BadRequest
 from bench.hub import first_line
+from bench.store import look
 
 __all__ = ["EVALUATIONS", "Watch", "open_storage"]
 
@@ -74,13 +75,19 @@ def pruner() -> Any:
     return optuna.pruners.MedianPruner(n_startup_trials=3)
 
 
-def open_storage(place: str) -> Any:
-    """The storage at a URL or in a file; BadRequest where it cannot be opened."""
+def open_storage(place: str, *, dry: bool = False) -> Any:
+    """The storage at a URL or in a file; BadRequest where it cannot be opened.
+
+    `dry`: None, and nothing is written; what can be seen without asking a database is all that is refused.
+    """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
+        if dry:
+            _look(place)
+            return None
         if "://" in place:
             return optuna.storages.get_storage(place)
         Path(place).parent.mkdir(parents=True, exist_ok=True)
@@ -88,3 +95,19 @@ def open_storage(place: str) -> Any:
     except Exception as error:
         # A driver that is not there, a server that is not, a file that is no journal: each another exception.
         raise BadRequest(f"--storage: cannot be opened ({first_line(error)}); give a file, or a URL") from error
+
+
+def _look(place: str) -> None:
+    """An exception where the storage can be seen not to open."""
+    from sqlalchemy import create_engine
+
+    if "://" in place:
+        url = create_engine(place).url  # the driver is loaded, and nothing connected
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.stat()
+    elif Path(place).is_file():
+        open_storage(place)  # reads it
+    elif Path(place).exists():
+        raise IsADirectoryError(f"{place} is no file")
+    else:
+        look(Path(place).parent)

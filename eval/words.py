@@ -20,6 +20,7 @@ from eval.protocol import PROTOCOLS
 from eval.study import DEFAULT_RATES, Study
 from eval.synthetic import ENCODER
 from eval.tuning import BATCHES, RATES, check_storage
+from eval.watch import open_storage
 from sparsegrad.methods import METHODS
 
 __all__ = [
@@ -163,8 +164,10 @@ def desk_of(args: argparse.Namespace, prog: str, argv: Sequence[str], start: Sta
         check_storage(storage)
         if args.tune is None:
             raise BadRequest(f"--storage {storage} has no use without a search; add --tune N")
+        if args.dry_run:
+            open_storage(storage, dry=True)
     return Desk(
-        store=Store(args.out) if args.dry_run else Store.open(args.out),
+        store=Store.open(args.out, dry=args.dry_run),
         command=rerun_command(prog, argv),
         workers=args.workers,
         threads=max(1, torch.get_num_threads() // args.workers),

@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
     common = {name: getattr(args, name) for name in ("tokens", "decay", "dtype", "seed", "rounds", "steps", "warmup")}
     cells = grid(args.shapes, args.active, args.kept_list, device=device, **common)
     desk = CrossoverDesk(
-        store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing
+        store=Store.open(args.out, dry=args.dry_run),
         device=device,
         command=rerun_command(PROG, argv),
         drift=args.drift,

@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if args.preliminary:
         workload = request.workload()
     command = rerun_command(PROG, argv)
-    store = Store(args.out) if args.dry_run else Store.open(args.out)  # a dry run writes nothing
+    store = Store.open(args.out, dry=args.dry_run)
     desk = Desk(store=store, request=request, workload=workload, command=command, fresh=args.fresh)
     if args.preliminary:
         return _preliminary(args, desk)

@@ -82,7 +82,7 @@ def main(argv: Sequence[str]) -> int:
     check_used(request)
     workload = request.workload()
     desk = Desk(
-        store=Store(args.out) if args.dry_run else Store.open(args.out),  # a dry run writes nothing
+        store=Store.open(args.out, dry=args.dry_run),
         request=request,
         workload=workload,
         command=rerun_command(PROG, argv),

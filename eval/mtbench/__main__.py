@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
         return calibrate(args, argv, service, started)
     protocol = _protocol(args)
     if args.dry_run:
+        Store.open(args.out, dry=True)
         return _dry_run(args, service, protocol)
     return _report(args, argv, service, protocol, started)
 

@@ -95,11 +95,11 @@ def calibrate(args: argparse.Namespace, argv: Sequence[str], service: Service, s
     if not known:
         raise BadRequest(f"{str(args.calibrate)!r} has no score whose prompt can be rebuilt; see --verify-judgments")
     plan, items = plan_of(args, protocol), [one.item for one in known]
+    store = Store.open(args.out, dry=args.dry_run)
     if args.dry_run:
         cost = cost_of(args, service, [ask for item in items for ask in plan.asks(item)])
         print(json.dumps(asdict(cost), indent=2) if args.json else cost_line(cost))
         return DONE
-    store = Store.open(args.out)
     graded = grade(args, service, plan, items)
     left_out = len(checked) - len(known)
     policies = [*policies_of(protocol, plan), f"left out (no score, prompt not rebuilt, --limit): {left_out}"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.errors import BadRequest
 from bench.record import Status
 from bench.store import Store
 from tests.bench.sample import temporaries
@@ -23,6 +24,16 @@ TOO_LITTLE = KIB
 def full_at(nbytes: int) -> Callable[[], None]:
     """For a process to begin with: it and its workers may write no file longer than that."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, nbytes))
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize("command", sorted(MAINS.keys() - {"capacity"}))
+def test_a_folder_that_takes_no_record_is_refused_before_anything_is_done(
+    command: str, dry: list[str], speed_model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadRequest, match="cannot write records in"):
+        MAINS[command](line(command, speed_model, tmp_path / "file", *dry))
 
 
 @pytest.mark.slow

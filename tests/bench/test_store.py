@@ -29,6 +29,22 @@ def test_unwritable_folder_is_a_bad_request_in_one_line(tmp_path):
     )
 
 
+def test_a_dry_run_refuses_what_it_can_see_and_writes_nothing(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    for wrong in ("file", "file/results", "gone", "gone/results"):
+        for dry in (True, False):
+            with pytest.raises(BadRequest, match="cannot write records in"):
+                Store.open(tmp_path / wrong, dry=dry)
+    monkeypatch.chdir(tmp_path)
+    assert Store.open(Path("a/b"), dry=True).read_all() == ([], [])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "gone"]
+    monkeypatch.setattr(os, "access", lambda place, _: Path(place).resolve() != tmp_path)  # root may write anywhere
+    for folder in (Path("a/b"), tmp_path):
+        with pytest.raises(BadRequest, match="Permission denied"):
+            Store.open(folder, dry=True)
+
+
 def test_folder_that_takes_no_file_is_a_bad_request(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -140,10 +140,22 @@ def test_a_trial_below_the_median_is_ended_early(words, tmp_path, capsys):
     assert not chosen & {(trial["method"], trial["lr"]) for trial in pruned}
 
 
-def test_a_storage_that_cannot_be_opened_is_one_line(words):
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    "place", ["nosuchbase://host/db", "sqlite:////no/such/folder/db", ".", "/dev/null/journal", __file__]
+)
+def test_a_storage_that_cannot_be_opened_is_one_line(place, dry, words):
+    """A dry run tells it too."""
     with pytest.raises(BadRequest, match="--storage: cannot be opened") as refused:
-        main(words("--storage", "nosuchbase://host/db"))
+        main(words("--storage", place, *dry))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("place", ["studies.db", "later/tuning.journal"])
+def test_a_dry_run_makes_no_storage(place, words, tmp_path):
+    there = tmp_path / place
+    assert main(words("--storage", f"sqlite:///{there}" if there.suffix == ".db" else str(there), "--dry-run")) == 0
+    assert not there.exists() and not there.parent.joinpath("out").exists()
 
 
 @pytest.mark.slow
