@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from bench.drift import machine_reasons, trend
 from bench.machine import MachineLog
-from sparsegrad import Bases, calibrate
+from sparsegrad import Bases, BasesMismatch, calibrate
+from sparsegrad.bases import read_safetensors
 
 __all__ = ["doubt", "intact", "reasons", "timed_calibration"]
 
@@ -44,12 +44,12 @@ def timed_calibration(
 
 
 def intact(path: Path) -> bool:
-    """Whether bases lie there, whole as far as a file's header and its size tell: what is not is to be made again."""
+    """Whether a file of ours lies there with what was written to it: what is not is to be made again."""
     try:
-        with safe_open(path, framework="pt") as file:
-            return "sparsegrad" in (file.metadata() or {})
-    except (OSError, SafetensorError):
+        read_safetensors(path)
+    except BasesMismatch:
         return False
+    return True
 
 
 def reasons(batches_s: Sequence[float], steps: int, machine: MachineLog) -> list[str]:

@@ -268,7 +268,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
     try:
         # safetensors writes a header of strings: one entry, JSON.
         plain = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-        save_file(plain, temporary, {"sparsegrad": json.dumps(header)})
+        save_file(plain, temporary, {"sparsegrad": json.dumps({**header, "sha256": _digest(plain, header)})})
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         temporary.chmod(0o644)  # safetensors makes it readable by its owner alone
@@ -279,12 +279,29 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and header of ``write_safetensors``; BasesMismatch where the file is missing, damaged or foreign."""
+    """Tensors and header of ``write_safetensors``; BasesMismatch where the file is missing, damaged or foreign.
+
+    What was written is known by its digest: a bit that flipped since is damage too.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["sparsegrad"])
-            return {key: file.get_tensor(key) for key in file.keys()}, header  # noqa: SIM118 (not a dict)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise BasesMismatch(f"no file {path}") from None
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise BasesMismatch(f"{path} was not written by sparsegrad, or is damaged: {error}") from None
+    # Older files have no digest.
+    told = header.pop("sha256", None) if isinstance(header, dict) else None
+    if told not in (None, _digest(tensors, header)):
+        raise BasesMismatch(f"{path} is damaged: it does not hold what was written; make it again")
+    return tensors, header
+
+
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """Of all that a file holds; safetensors itself checks sizes alone."""
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

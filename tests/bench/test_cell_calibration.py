@@ -167,7 +167,15 @@ def foreign(path: Path) -> None:
     save_file({"u": torch.zeros(2)}, path)
 
 
-@pytest.mark.parametrize("spoil", [Path.unlink, cut, foreign])
+def flip(path: Path) -> None:
+    """One bit of a tensor; sizes and header stay."""
+    whole = bytearray(path.read_bytes())
+    path.unlink()
+    whole[-100] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, cut, flip, foreign])
 @pytest.mark.parametrize("name", ["sparsegrad-sd", "sparsegrad-compact"])
 def test_lost_or_damaged_bases_are_made_again(
     desk: Desk, calls: Calls, name: str, spoil: Callable[[Path], None]

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from sparsegrad import Bases, BasesMismatch, calibrate, convert
+from sparsegrad.bases import read_safetensors, write_safetensors
 
 
 @pytest.fixture
@@ -64,6 +65,26 @@ def test_a_truncated_file_is_told(bases, tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(BasesMismatch, match="not written by sparsegrad, or is damaged"):
         Bases.load(path)
+
+
+@pytest.mark.parametrize("at", [-1, -1000, "header"])
+def test_a_flipped_bit_is_told(bases, tmp_path, at):
+    """Of a tensor, or of the header, wherever it still reads as one."""
+    path = bases.save(tmp_path / "b")
+    whole = bytearray(path.read_bytes())
+    whole[at if isinstance(at, int) else whole.index(b"noise")] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(BasesMismatch, match="is damaged: it does not hold what was written"):
+        Bases.load(path)
+
+
+def test_any_tensor_can_be_written_and_files_without_a_digest_are_read(tmp_path):
+    tensors = {"half": torch.ones(2, 3, dtype=torch.bfloat16), "one": torch.tensor(True), "none": torch.empty(0, 4)}
+    tensors["turned"] = torch.arange(6.0).reshape(2, 3).T
+    read, header = read_safetensors(write_safetensors(tmp_path / "b", tensors, {"half": [0.1, None]}))
+    assert header == {"half": [0.1, None]} and all(torch.equal(read[name], tensors[name]) for name in tensors)
+    save_file({"a": torch.ones(2)}, tmp_path / "old", {"sparsegrad": '{"layers": {}}'})
+    assert read_safetensors(tmp_path / "old")[1] == {"layers": {}}
 
 
 def test_foreign_files_are_told(bases, tmp_path):
