@@ -156,7 +156,8 @@ def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     if not _output("git", "ls-files", folder=folder):
         return None, None
     commit = _output("git", "rev-parse", "HEAD", folder=folder)
-    changes = _output("git", "status", "--porcelain", "--", ":(top)*.py", folder=folder)
+    # Without its lock: killed while it refreshes the index, status would leave one that stops the user's next commit.
+    changes = _output("git", "--no-optional-locks", "status", "--porcelain", "--", ":(top)*.py", folder=folder)
     return commit, None if commit is None or changes is None else bool(changes)
 
 

@@ -103,6 +103,17 @@ def test_a_package_installed_inside_another_checkout_has_no_commit(repository):
     assert module._git_state(installed) == (None, None)
 
 
+def test_the_index_is_not_written(repository):
+    """Of a file with another time and the same content git would note the time, under its lock."""
+    folder, _ = repository
+    index = folder.parent / ".git" / "index"
+    before = index.read_bytes()
+    for path in folder.rglob("*.py"):
+        os.utime(path, (10**9, 10**9))
+    assert module._git_state(folder)[1] is False
+    assert index.read_bytes() == before
+
+
 def test_without_git_there_is_no_commit(repository, monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert module._git_state(repository[0]) == (None, None)
