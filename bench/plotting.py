@@ -54,7 +54,11 @@ def write_figure(path: Path, content: bytes) -> None:
     """Whole or not at all, as records are: what is cut short by a kill or a full disk is no figure to a rerun."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            temporary.write_bytes(content)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        message = f"cannot write the figure {path.name}: {error.strerror}"
+        raise OSError(error.errno, message, str(path.parent)) from error
