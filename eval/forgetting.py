@@ -24,8 +24,8 @@ from bench.hub import first_line, quiet
 from bench.models import ModelSource
 from bench.paired import paired_difference
 from bench.record import Record
+from bench.tasks import TASKS, read_task
 from bench.tokenize import Encoding, PretrainedTokenizer, Tokenizer
-from eval.tasks import TASKS, read_task
 
 __all__ = ["MaskedText", "OtherText", "forgotten", "masked_language_model"]
 

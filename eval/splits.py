@@ -69,15 +69,16 @@ def read_splits(task: str, *, data_dir: Path | None, limit: int | None = None) -
     """
     examples = read_task(task, data_dir=data_dir, limit=limit)
     held = min(round(_HELD_OUT_SHARE * len(examples)), _HELD_OUT_MOST)
+    more = "give more of them" if limit is None else f"raise --limit {limit}"
     if held < 1:
-        raise BadRequest(f"{task} has {len(examples)} training examples here; 10 or more are needed, give more of them")
+        raise BadRequest(f"{task} has {len(examples)} training examples here; 10 or more are needed, {more}")
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(_HELD_OUT_SEED)).tolist()
     chosen = set(order[:held])
     names = TASKS[task].splits[1:]
     reported = {name: tuple(read_task(task, data_dir=data_dir, split=name, limit=limit)) for name in names}
     for name, split in {"train": examples, **reported}.items():
         if len({example.label for example in split}) < 2:
-            raise BadRequest(f"{task}: every label of the split {name} is {split[0].label}; give two or more of them")
+            raise BadRequest(f"{task}: every label of the split {name} is {split[0].label}, two are needed; {more}")
     return Splits(
         task=task,
         train=tuple(example for at, example in enumerate(examples) if at not in chosen),

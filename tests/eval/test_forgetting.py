@@ -140,6 +140,9 @@ def test_other_text_is_of_other_tasks_or_of_a_file(tiny_glue: Path, tmp_path: Pa
         with pytest.raises(BadRequest, match=said):
             OtherText.of("sst2", None, file)
     (tmp_path / "alone" / "sst2").mkdir(parents=True)
+    # What eval generates itself is no task of GLUE, whatever a folder is called.
+    (tmp_path / "alone" / "synthetic").mkdir()
+    (tmp_path / "alone" / "synthetic" / "validation.tsv").write_text("sentence\tlabel\tidx\n")
     with pytest.raises(BadRequest, match="no task beside sst2"):
         OtherText.of("sst2", tmp_path / "alone", None)
 

@@ -47,8 +47,16 @@ def test_labels_that_teach_or_tell_nothing_are_refused(tmp_path):
 
 def test_too_few_examples_are_refused(tmp_path):
     write(tmp_path, [0, 1], [0, 1])
-    with pytest.raises(BadRequest, match="10 or more"):
+    with pytest.raises(BadRequest, match="10 or more are needed, give more of them"):
         read_splits("sst2", data_dir=tmp_path)
+
+
+def test_a_limit_that_leaves_too_few_is_named(tmp_path):
+    write(tmp_path, [0] * 12 + [1] * 12, [0, 1])
+    with pytest.raises(BadRequest, match="3 training examples here; 10 or more are needed, raise --limit 3"):
+        read_splits("sst2", data_dir=tmp_path, limit=3)
+    with pytest.raises(BadRequest, match="of the split train is 0, two are needed; raise --limit 12"):
+        read_splits("sst2", data_dir=tmp_path, limit=12)
 
 
 @pytest.mark.parametrize(
