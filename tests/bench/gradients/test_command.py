@@ -109,7 +109,7 @@ def test_a_run_that_ends_midway_loses_only_the_piece_in_flight(
     assert measured == ["measure_supports", "measure_training"]
 
 
-@pytest.mark.parametrize("spoilt", ["cut short", "empty", "no such file", "other bytes at its head"])
+@pytest.mark.parametrize("spoilt", ["cut short", "empty", "no such file", "other bytes at its head", "a bit"])
 def test_a_damaged_piece_is_made_again_and_what_rests_on_it_is_the_same(
     spoilt: str, speed_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,10 +148,14 @@ def test_a_damaged_piece_is_made_again_and_what_rests_on_it_is_the_same(
 def damage(path: Path, content: bytes, how: str) -> None:
     """In a new file: tensors that were read may still lie in the pages of the old one."""
     path.unlink()
-    if how != "no such file":
-        path.write_bytes(
-            {"cut short": content[:-7], "empty": b"", "other bytes at its head": b"\xff" * 16 + content[16:]}[how]
-        )
+    spoilt = {
+        "cut short": content[:-7],
+        "empty": b"",
+        "other bytes at its head": b"\xff" * 16 + content[16:],
+        "a bit": bytes((*content[:-20], content[-20] ^ 1, *content[-19:])),
+    }
+    if how in spoilt:
+        path.write_bytes(spoilt[how])
 
 
 def test_a_piece_that_fails_is_why_there_are_no_readings(
