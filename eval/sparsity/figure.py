@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bench.plotting import COLOURS, figure_bytes, house_style
+from eval.metrics import TASK_METRICS
 from eval.sparsity.levels import DENSE
 
 __all__ = ["KINDS", "drawn"]
 
 KINDS = ("svg", "png")
 _MARKERS = "osD^v"
+_LEGEND = "band: 95% CI of the difference, about dense; filled: told from dense after Holm"
 
 
 def drawn(rows: Sequence[Mapping[str, Any]], title: str) -> dict[str, bytes]:
@@ -29,7 +31,7 @@ def drawn(rows: Sequence[Mapping[str, Any]], title: str) -> dict[str, bytes]:
             figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
         ):
             _panel(axes, lines)
-            axes.set_title(f"{task} {split}: {title}", fontsize=8)
+            axes.set_title(f"{task} {split}: {title}\n{_LEGEND}", fontsize=8)
         return {kind: figure_bytes(figure, kind) for kind in KINDS}
 
 
@@ -42,11 +44,10 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
         colour, marker = COLOURS[at % (len(COLOURS) - 1)], _MARKERS[at % len(_MARKERS)]
         lines = [row for row in rows if row["base_method"] == method and row["headline"]["mean"] is not None]
         lines = [row for row in lines if row["kept"] != DENSE]
-        x = [100 * row["share"] for row in lines]
-        axes.plot(x, [100 * row["headline"]["mean"] for row in lines], color=colour, label=method)
-        for place, row in zip(x, lines, strict=True):
-            told = row["verdict"] in ("worse", "better")
-            axes.plot(place, 100 * row["headline"]["mean"], marker, color=colour, mfc=colour if told else "white")
+        x, y = [100 * row["share"] for row in lines], [100 * row["headline"]["mean"] for row in lines]
+        axes.plot(x, y, color=colour, label=method, marker=marker, mfc="white")
+        told = [at for at, row in enumerate(lines) if row["verdict"] in ("worse", "better")]
+        axes.plot([x[at] for at in told], [y[at] for at in told], marker, color=colour)
         known = [(p, r["difference"]) for p, r in zip(x, lines, strict=True) if r["difference"] is not None]
         known = [(p, d) for p, d in known if d["low"] is not None and dense is not None]
         if known:
@@ -58,5 +59,10 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set_xticks(shares, [f"{share:.2g}" for share in shares], fontsize=7)
     axes.minorticks_off()
     axes.set_xlabel("entries kept a step, % of each layer's gradient")
-    axes.set_ylabel("score, points")
+    axes.set_ylabel(f"{_score(rows[0]['task'])}, points")
     axes.legend(fontsize=7, frameon=False)
+
+
+def _score(task: str) -> str:
+    names = TASK_METRICS[task]
+    return names[0] if len(names) == 1 else f"mean of {' and '.join(names)}"
