@@ -62,12 +62,15 @@ def add_model_words(parser: Parser) -> None:
     group.add_argument("--dropout", type=float, default=0.0, metavar="P", help="probability (default: %(default)s)")
 
 
-def add_method_words(parser: Parser, *, kept_list: Sequence[str] = ()) -> None:
-    """Which methods, and how they train; with ``kept_list`` several sparsities (that default) in place of one."""
-    listed = "; ".join(f"{name}: {method.summary}" for name, method in METHODS.items())
+def add_method_words(parser: Parser, *, methods: Sequence[str] = (), kept_list: Sequence[str] = ()) -> None:
+    """Which ``methods`` (by default all), and how they train; with ``kept_list`` several sparsities (that default) in
+    place of one, of the methods that keep entries."""
+    offered = [method for method in METHODS.values() if not kept_list or method.basis is not None]
+    listed = "; ".join(f"{method.name}: {method.summary}" for method in offered)
     group = parser.add_argument_group("methods")
-    group.add_argument("--methods", nargs="+", default=list(METHODS), metavar="NAME", help=f"any of {listed} (default: "
-                       "all; full and frozen are rows of every table)")  # fmt: skip
+    group.add_argument("--methods", nargs="+", default=list(methods or METHODS), metavar="NAME", help="any of "
+                       f"{listed} (default: {' '.join(methods) or 'all'}; full and frozen are rows of every "
+                       "table)")  # fmt: skip
     if kept_list:
         group.add_argument("--kept-list", nargs="+", default=list(kept_list), metavar="K", help="numbers of "
                            "entries of each layer's gradient kept a step: counts (22000, 22k), shares (0.01, 1%%) or "
@@ -78,7 +81,7 @@ def add_method_words(parser: Parser, *, kept_list: Sequence[str] = ()) -> None:
                            "%(default)s)")  # fmt: skip
     group.add_argument("--core", type=int, nargs=2, metavar=("R", "C"), help="rows and columns of the "
                        "rotated space that a fixed support lies in (default: the smallest square with a side divisible "
-                       "by 32 that holds --kept)")  # fmt: skip
+                       f"by 32 that holds {'what is kept' if kept_list else '--kept'})")  # fmt: skip
     group.add_argument("--fixed-basis", choices=("per-block", "shared"), default="per-block", help="bases of a fixed "
                        "support (default: %(default)s)")  # fmt: skip
     if not kept_list:  # LoRA and its kin keep no entries

@@ -60,8 +60,8 @@ def parser() -> Parser:
         "sparsegrad-compact --kept-list 0.5% 1% 22k dense",
     )
     add_model_words(made)
-    add_method_words(made, kept_list=_KEPT)
-    made.set_defaults(methods=["sparsegrad-planned"], lora_rank=None)
+    add_method_words(made, methods=["sparsegrad-planned"], kept_list=_KEPT)
+    made.set_defaults(lora_rank=None)
     group = made.add_argument_group("measuring")
     group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
     group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")

@@ -62,7 +62,7 @@ def parser() -> Parser:
     add_text_words(made, task=[SYNTHETIC.name], model=ENCODER)
     group = made.add_argument_group("methods")
     group.add_argument("--methods", nargs="+", default=[_METHOD], metavar="NAME", help="methods that keep a share of "
-                       "the gradient (default: %(default)s)")  # fmt: skip
+                       f"the gradient (default: {_METHOD})")  # fmt: skip
     group.add_argument("--kept-list", nargs="+", default=list(PAPER), metavar="K", help="entries of each layer's "
                        "gradient kept a step: counts (22000, 22k) or shares (0.01, 1%%); dense is always compared "
                        f"(default: {' '.join(PAPER)}, the paper's of its layers)".replace("% ", "%% "))  # fmt: skip

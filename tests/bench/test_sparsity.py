@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bench.errors import BadRequest
 from bench.request import Request
-from bench.sparsity.__main__ import main
+from bench.sparsity.__main__ import main, parser
 from bench.sparsity.energy import measure_energy
 from bench.sparsity.table import cells, print_sparsity
 from tests.bench.speed_run import files, run_here, strict, words
@@ -152,6 +152,14 @@ def test_refusals_are_one_line(line: str, message: str, speed_model: Path, tmp_p
         main(words(speed_model, tmp_path / "out", *line.split()))
     assert "\n" not in str(refused.value)
     assert not list(tmp_path.rglob("*.json"))
+
+
+def test_the_help_offers_what_is_taken_and_tells_the_default() -> None:
+    told = " ".join(parser().format_help().split())
+    assert "(default: sparsegrad-planned; full and frozen" in told and parser().get_default("methods") == [
+        "sparsegrad-planned"
+    ]
+    assert "meprop: " in told and "lora: " not in told and "--kept)" not in told
 
 
 def test_a_dry_run_tells_every_cell_and_measures_none(

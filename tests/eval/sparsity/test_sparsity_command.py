@@ -15,7 +15,7 @@ from bench.record import Status
 from bench.store import Store
 from eval import glue
 from eval.campaign import Finished, see_through
-from eval.sparsity.__main__ import main
+from eval.sparsity.__main__ import main, parser
 
 Words = Callable[..., list[str]]
 
@@ -101,6 +101,11 @@ def test_a_level_that_fails_is_a_row_and_the_others_go_on(
         result["verdicts"][0]["missing"] == ["50%"]
         and "fewer than two seeds ran: 50%." in result["verdicts"][0]["sentence"]
     )
+
+
+def test_the_help_tells_the_defaults_as_they_are_typed() -> None:
+    told = " ".join(parser().format_help().split())
+    assert "(default: sparsegrad-planned)" in told and "['" not in told
 
 
 def test_the_default_is_synthetic_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
