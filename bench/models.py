@@ -55,7 +55,7 @@ class ModelSource:
         auto, config = _auto_class(self.causal), copy.deepcopy(self.config)
         if self.random_weights:
             with _seeded(self.seed), quiet():
-                return auto.from_config(config, dtype=torch.float32).train()
+                return _named_loss(auto.from_config(config, dtype=torch.float32)).train()
         try:
             with _seeded(self.seed), quiet():
                 module, info = auto.from_pretrained(
@@ -74,7 +74,7 @@ class ModelSource:
                 f"cannot load the weights in {self.folder} ({first_line(error)}); give another --model"
             ) from error
         self._refuse_missing(info["missing_keys"], module.base_model_prefix)
-        return module.train()
+        return _named_loss(module).train()
 
     def outline(self) -> torch.nn.Module:
         """The same modules on the meta device: names and shapes in a moment, without memory, even at 7B."""
@@ -188,6 +188,15 @@ def _from_hub(model: str, hub_id: str, *, weights: bool) -> Path:
         asked=asked,
         remedy=f"give --model FOLDER, {alone}",
     )
+
+
+def _named_loss(module: Any) -> torch.nn.Module:
+    """transformers reads the loss off the class's name. In GPT2LMHeadModel it finds none, and takes this one, with a
+    warning in every process."""
+    if getattr(module, "loss_type", "") is None:
+        module.loss_type = "ForCausalLM"
+    built: torch.nn.Module = module
+    return built
 
 
 def _read_config(folder: Path, *, weights: bool) -> PreTrainedConfig:

@@ -60,6 +60,18 @@ def test_dropout_is_set_everywhere(tiny: Callable[[str], Path], kind: str, dropo
         assert torch.equal(once, again)
 
 
+@pytest.mark.parametrize("kind", TINY)
+def test_a_step_is_silent(tiny: Callable[[str], Path], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers warns once a process: whatever it has said before."""
+    work, said = make(model=str(tiny(kind)), random_weights=True), []
+    monkeypatch.setattr(
+        logging.getLogger("transformers").__class__, "warning_once", lambda _self, *told: said.append(told)
+    )
+    model: Any = work.build()
+    model(**work.batches[0]).loss.backward()
+    assert said == []
+
+
 def test_loading_is_silent_and_restores(
     tiny: Callable[[str], Path], texts: Path, minilm_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
