@@ -9,12 +9,24 @@ import torch
 from torch import Tensor
 
 from bench.attribution import Attribution, leak_bytes_per_step
-from bench.peak import CudaPeak
+from bench.peak import CudaPeak, PeakReading
 from bench.train import finite, train_step
 from sparsegrad.dataless import is_dataless
 from sparsegrad.methods import Prepared
 
-__all__ = ["footprint"]
+__all__ = ["footprint", "stepped"]
+
+
+def stepped(
+    prepared: Prepared, batch: Mapping[str, Tensor], steps: int, instrument: Attribution | CudaPeak
+) -> PeakReading:
+    """What the instrument reads of so many train steps on one batch; LossNotFinite as ``footprint``."""
+    with instrument:
+        for _ in range(steps):
+            loss = train_step(prepared, batch, instrument)
+    if not is_dataless(loss):
+        finite(loss)
+    return instrument.read()
 
 
 def footprint(
@@ -31,20 +43,9 @@ def footprint(
         LossNotFinite: what is measured would be of nothing.
     """
     what = Attribution(prepared, batch)
-    if allocator is None:
-        with what:
-            for _ in range(steps):
-                loss = train_step(prepared, batch, what)
-        reading = what.read()
-    else:
-        with CudaPeak(allocator) as statistics:
-            for _ in range(steps):
-                loss = train_step(prepared, batch, statistics)
-        reading = statistics.read()
-        with what:
-            loss = train_step(prepared, batch, what)
-    if not is_dataless(loss):
-        finite(loss)
+    reading = stepped(prepared, batch, steps, what if allocator is None else CudaPeak(allocator))
+    if allocator is not None:
+        stepped(prepared, batch, 1, what)
     return {
         "trainable_parameters": prepared.trainable_parameters,
         "updated_parameters": prepared.updated_parameters,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import threading
@@ -18,6 +19,10 @@ from bench.record import Status
 # Imported once, by the server that each fresh process is forked from: it runs no tensor operation and no CUDA call, so
 # a process made from it is as fresh as a spawned one, five seconds sooner.
 _PRELOADED = ("bench.cells", "transformers.modeling_utils", "peft")
+
+# How others than torch's CUDA allocator say it: its CPU allocator, C++, the system, CUDA itself ("CUDA error: out of
+# memory") and its libraries, whose workspaces a step at the edge has no room for (CUBLAS_STATUS_ALLOC_FAILED).
+_OF_MEMORY = re.compile(r"can(?:'t|not) allocate memory|bad_alloc|out of memory|_ALLOC_FAILED", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +101,9 @@ def failure(error: BaseException) -> Outcome:
     """An exception as an outcome: out of memory is a result of its own, the rest is an error."""
     text = str(error).strip().splitlines()
     reason = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
-    # The CPU allocator raises a plain RuntimeError.
-    memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    memory = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, (RuntimeError, OSError)) and _OF_MEMORY.search(str(error)) is not None
+    )
     return Outcome(status=Status.OOM if memory else Status.ERROR, reason=reason)
 
 

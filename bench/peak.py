@@ -29,8 +29,9 @@ class PeakReading:
 
     ``peak_phase`` and ``peak_step``: where that point stands; steps are counted by their "start" marks, from 1.
     ``live_after_step_bytes``: what is alive when each step ends. CUDA alone, else None: ``requested_bytes`` (before
-    the allocator rounds) and ``reserved_bytes`` (held from the driver), at the highest and by phase, and
-    ``by_phase_device_used_bytes``: the whole device, other processes and CUDA's own included, as each phase ends.
+    the allocator rounds; None too where it does not count them) and ``reserved_bytes`` (held from the driver), at the
+    highest and by phase, and ``by_phase_device_used_bytes``: the whole device, other processes and CUDA's own included,
+    as each phase ends.
     """
 
     instrument: str
@@ -215,9 +216,10 @@ class CudaPeak:
             peak_phase=highest,
             peak_step=self._step_of[highest],
             live_after_step_bytes=list(self._after_step),
-            requested_bytes=max(requested.values()),
+            # CUDA's own asynchronous allocator counts no requests, and says 0.
+            requested_bytes=max(requested.values()) or None,
             reserved_bytes=max(reserved.values()),
-            by_phase_requested_bytes=requested,
+            by_phase_requested_bytes=requested if any(requested.values()) else None,
             by_phase_reserved_bytes=reserved,
             by_phase_device_used_bytes=used,
         )

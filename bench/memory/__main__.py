@@ -28,7 +28,7 @@ from bench.cli import (
 from bench.effort import about, calibration_flops, prediction_s, seconds, step_flops
 from bench.environment import rerun_command
 from bench.errors import BadRequest
-from bench.memory.snapshot import outlook, snapshots
+from bench.memory.snapshot import check_folder, outlook, snapshots
 from bench.memory.table import print_memory
 from bench.predict import LEFT_OUT, predictable, predicted
 from bench.record import Record, Status
@@ -78,6 +78,10 @@ def main(argv: Sequence[str]) -> int:
         if args.calibration_steps is not None:
             given = f"--calibration-steps {args.calibration_steps}"
             raise BadRequest(f"{given} has no use with --predict, which makes no bases: leave it out")
+        if args.snapshot is not None:
+            raise BadRequest(
+                f"--snapshot {args.snapshot} has no use with --predict, which allocates nothing: leave it out"
+            )
         args.random_weights, args.device = True, "cpu"  # nothing but the model's shape is read
     request = request_of(args)
     check_used(request)
@@ -86,6 +90,8 @@ def main(argv: Sequence[str]) -> int:
             f"--snapshot {args.snapshot} is the CUDA allocator's history, and this would run on "
             f"{request.device}: give --device cuda where there is a GPU, or leave it out"
         )
+    if args.snapshot is not None:
+        check_folder(args.snapshot)
     workload = request.workload()
     check_kept(request, workload.outline(), workload)
     asked = request.methods

@@ -13,12 +13,21 @@ from bench.errors import BadRequest
 from bench.fresh import run_fresh
 from bench.record import Status
 from bench.request import Request
+from bench.store import look
 from bench.train import train_step
 from sparsegrad.methods import Method
 
-__all__ = ["outlook", "snapshots", "write_snapshot"]
+__all__ = ["check_folder", "outlook", "snapshots", "write_snapshot"]
 
 _STEPS = 2
+
+
+def check_folder(folder: Path) -> None:
+    """BadRequest where a snapshot in ``folder`` can be seen not to be writable, before anything is measured."""
+    try:
+        look(folder)
+    except OSError as error:
+        raise BadRequest(f"--snapshot {folder} cannot be written to ({error.strerror}): give another folder") from error
 
 
 def outlook(methods: Sequence[Method], folder: Path, *, fresh: bool) -> dict[str, str]:
@@ -36,10 +45,7 @@ def _place(method: Method, folder: Path) -> Path:
 
 def snapshots(desk: Desk, methods: Sequence[Method], folder: Path) -> dict[str, str | None]:
     """Write ``folder``/METHOD.pickle for each method that has none yet, in a fresh process each; method -> why not."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadRequest(f"--snapshot {folder} cannot be made ({error.strerror}): give another folder") from error
+    folder.mkdir(parents=True, exist_ok=True)
     failed = {}
     for method in methods:
         path = _place(method, folder)

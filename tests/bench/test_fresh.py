@@ -58,6 +58,11 @@ def test_each_process_is_another_and_knows_nothing_of_the_last() -> None:
         ("raise RuntimeError('   ')", Status.ERROR, "RuntimeError"),
         ("raise MemoryError", Status.OOM, "MemoryError"),
         ("import torch; raise torch.OutOfMemoryError('no room')", Status.OOM, "OutOfMemoryError: no room"),
+        ("raise RuntimeError('std::bad_alloc')", Status.OOM, "RuntimeError: std::bad_alloc"),
+        ("raise RuntimeError('CUDA error: out of memory')", Status.OOM, "RuntimeError: CUDA error: out of memory"),
+        ("raise RuntimeError('CUBLAS_STATUS_ALLOC_FAILED')", Status.OOM, "RuntimeError: CUBLAS_STATUS_ALLOC_FAILED"),
+        ("raise OSError('Cannot allocate memory')", Status.OOM, "OSError: Cannot allocate memory"),
+        ("raise ValueError('words on out of memory')", Status.ERROR, "ValueError: words on out of memory"),
     ],
 )
 def test_an_exception_is_an_outcome_with_one_line(

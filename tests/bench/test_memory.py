@@ -83,7 +83,7 @@ def test_a_dry_run_measures_nothing_and_says_how_long(
     [
         (["--layers", "-1"], "--layers -1"),
         (["--snapshot", "shots"], "--snapshot shots is the CUDA allocator's history, and this would run on cpu"),
-        (["--predict", "--snapshot", "shots"], "--snapshot shots"),
+        (["--predict", "--snapshot", "shots"], "--snapshot shots has no use with --predict"),
         (["--predict", "--device", "cuda"], "--device cuda has no use with --predict"),
         (["--predict", "--calibration-steps", "5"], "--calibration-steps 5 has no use with --predict"),
         (["--methods", "full", "--lora-rank", "3"], "--lora-rank 3 is of LoRA and its kin: add lora to --methods"),

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import bench.capacity.probe
 import bench.memory.snapshot
+from bench.capacity.probe import measured_bytes
+from bench.errors import BadRequest
 from bench.footprint import footprint
 from bench.fresh import Outcome
-from bench.memory.snapshot import outlook, snapshots, write_snapshot
+from bench.memory.snapshot import check_folder, outlook, snapshots, write_snapshot
 from bench.peak import CudaPeak
 from bench.record import Status
 from sparsegrad import SparseGradOptimizer
@@ -81,6 +84,18 @@ def test_each_phase_has_its_own_statistics_of_the_allocator(allocator: Allocator
     assert allocator.resets == 1 + 2 * 4, "at the start and at each phase boundary"
 
 
+def test_what_the_allocator_does_not_count_is_not_told(allocator: Allocator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA's own asynchronous allocator says that nothing was requested."""
+    counted = allocator.memory_stats
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {**counted(device), "requested_bytes.all.peak": 0})
+    with CudaPeak(DEVICE) as peak:
+        allocator.allocate(10)
+        peak.mark("forward")
+    read = peak.read()
+    assert read.requested_bytes is None and read.by_phase_requested_bytes is None
+    assert read.reserved_bytes == 30 * MIB
+
+
 class OneLinear(nn.Linear):
     """loss = sum(x W^T)."""
 
@@ -102,6 +117,30 @@ def test_the_allocator_tells_the_peak_and_the_tracked_instrument_what_it_is(allo
     alive = told["by_phase_category_bytes"]["backward"]
     assert (alive["weights"], alive["gradients"], alive["optimizer_state"]) == (960, 960, 2 * 960 + 4)
     assert float(optimizer.state[model.weight]["step"]) == 4
+
+
+def test_a_size_is_tried_by_the_steps_alone(allocator: Allocator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they consist of is not asked: a third step, which the largest size might not bear."""
+    model = OneLinear(20, 12, bias=False)
+    optimizer = SparseGradOptimizer(list(model.parameters()), lr=0.1)
+    counts = {"trainable_parameters": 240, "updated_parameters": 240, "adapter_bytes": 0}
+    made = Prepared(model=model, optimizer=optimizer, **counts)
+    for name, value in (("filled", (None, {"x": torch.randn(5, 20)})), ("set_up", made)):
+        monkeypatch.setattr(bench.capacity.probe, name, lambda *_, value=value: value)
+    monkeypatch.setattr(bench.capacity.probe, "to_device", lambda batch, _device: batch)
+    allocator.allocate(50)
+    request: Any = SimpleNamespace(place=lambda: DEVICE)
+    told = measured_bytes(request, "full", None, 5, 20)
+    assert told["instrument"] == "cuda max_memory_allocated" and told["peak_bytes"] == 50 * MIB
+    assert float(optimizer.state[model.weight]["step"]) == 2
+
+
+def test_a_folder_that_takes_no_snapshot_is_refused_beforehand(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    check_folder(tmp_path / "to be made" / "shots")
+    with pytest.raises(BadRequest, match=r"--snapshot .*file cannot be written to \(Not a directory\)"):
+        check_folder(tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_snapshot_appears_whole_and_recording_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
