@@ -1,8 +1,10 @@
-"""A whole command of ``eval.glue`` as it filed it: verdicts by Holm over all its tasks, and what its rates cost."""
+"""A whole command of ``eval.glue``: verdicts by Holm over all its tasks, and what its rates cost."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench.record import Record
 from reports.reading.fields import Fields, Unreadable
@@ -45,6 +47,8 @@ class Compared:
     budget: str | None
     """What was made equal beside the steps: params, bytes, time."""
     rows: tuple[ComparedRow, ...]
+    as_filed: bool
+    """Its runs are not at hand, so that differences and verdicts are those of its day."""
 
     @property
     def record(self) -> Record:
@@ -52,14 +56,14 @@ class Compared:
         return self.source.record
 
 
-def read_compared(source: Source) -> Compared:
-    """The comparison; Unreadable where the record is none of ``eval.glue``."""
-    fields = Fields.of(source.record.result)
+def read_compared(source: Source, again: Mapping[str, Any] | None = None) -> Compared:
+    """The comparison, of the result told ``again`` where it was; Unreadable where the record is none of eval.glue."""
+    fields = Fields.of(source.record.result if again is None else again)
     rows = tuple(_row(row) for row in fields.each("rows"))
     if not rows:
         raise Unreadable("result.rows: none")
     budget = fields.text_or_none("budget")
-    return Compared(source=source, reference=fields.text("reference"), budget=budget, rows=rows)
+    return Compared(source=source, reference=fields.text("reference"), budget=budget, rows=rows, as_filed=again is None)
 
 
 def _row(row: Fields) -> ComparedRow:

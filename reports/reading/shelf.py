@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from bench.record import Record, Status
 from reports.reading.calibrations import Calibration, read_calibration
@@ -22,6 +22,7 @@ from reports.reading.judged import JudgedRun, read_judged
 from reports.reading.memory import PeakGroup, group_peaks, read_peak
 from reports.reading.preliminary import Preliminary, read_preliminary
 from reports.reading.quality import Comparison, QualityRun, comparisons, read_quality
+from reports.reading.restated import restated
 from reports.reading.speed import SpeedRun, read_speed
 from reports.reading.sweep import Sweep, read_sweep
 
@@ -125,7 +126,11 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
             continue
         shelf.quality.append(one)
     shelf.trials = [run for run in runs if run.held_out is not None]
-    shelf.compared = views(("glue_comparison",), read_compared)
+
+    def again(source: Source) -> dict[str, Any] | None:
+        return restated(source.record, runs, shelf.quality)
+
+    shelf.compared = views(("glue_comparison",), lambda source: read_compared(source, again(source)))
     shelf.gradients = views(("gradients",), read_gradients)
     shelf.sparsity = views(("sparsity",), read_speed)
     shelf.crossover = group_cells(views(("crossover",), read_cell, stands="ways"))
@@ -135,7 +140,7 @@ def read_shelf(folders: Iterable[Path]) -> Shelf:
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         reason = f"cannot be compared: {type(error).__name__}: {error}"[:300]
         shelf.skipped += [Skipped(path=f"{run.source.folder}/chat/{run.record.key}", reason=reason) for run in chats]
-    shelf.sweeps = views(("sparsity_quality",), read_sweep)
+    shelf.sweeps = views(("sparsity_quality",), lambda source: read_sweep(source, again(source)))
     shelf.judged = sorted(views(("mtbench",), read_judged), key=lambda run: run.record.ended, reverse=True)
     shelf.judge_checks = views(("mtbench_calibration",), read_judge_check)
     shelf.parts = views(tuple(PARTS), lambda source: source)

@@ -1,8 +1,10 @@
-"""Quality over kept entries: the levels of a sweep, each paired with dense, as ``eval.sparsity`` filed them."""
+"""Quality over kept entries: the levels of a sweep of ``eval.sparsity``, each paired with dense."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bench.record import Record
 from reports.reading.fields import Fields, Unreadable
@@ -44,6 +46,8 @@ class Sweep:
     """Its own verdicts, in words."""
     synthetic: bool
     """Of generated text: no verdict on the paper."""
+    as_filed: bool
+    """Its runs are not at hand, so that differences and verdicts are those of its day."""
 
     @property
     def record(self) -> Record:
@@ -51,15 +55,15 @@ class Sweep:
         return self.source.record
 
 
-def read_sweep(source: Source) -> Sweep:
-    """The sweep; Unreadable where the record is none of ``eval.sparsity``."""
-    fields = Fields.of(source.record.result)
+def read_sweep(source: Source, again: Mapping[str, Any] | None = None) -> Sweep:
+    """The sweep, of the result told ``again`` where it was; Unreadable where the record is none of eval.sparsity."""
+    fields = Fields.of(source.record.result if again is None else again)
     levels = tuple(_level(row) for row in fields.each("rows"))
     if not levels:
         raise Unreadable("result.rows: none")
     told = [f"{one.text('task')} {one.text('method')}: {one.text('sentence')}" for one in fields.each("verdicts")]
     synthetic = fields.told.get("synthetic") is not False
-    return Sweep(source=source, levels=levels, sentences=tuple(told), synthetic=synthetic)
+    return Sweep(source=source, levels=levels, sentences=tuple(told), synthetic=synthetic, as_filed=again is None)
 
 
 def _level(row: Fields) -> Level:

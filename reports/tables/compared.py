@@ -1,4 +1,4 @@
-"""A whole command of ``eval.glue``, as filed, and a judge held against known scores, as tables."""
+"""A whole command of ``eval.glue``, and a judge held against known scores, as tables."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from reports.reading.compared import Compared, ComparedRow
 from reports.reading.judge_checks import Agreement, Ends, JudgeCheck
 from reports.reading.settings import model_called
 from reports.tables.cells import absent, amount, label, number_column, text_column
-from reports.tables.quality import difference_cell
+from reports.tables.quality import AS_FILED, difference_cell
 
 __all__ = ["compared_table", "judge_check_table"]
 
@@ -36,7 +36,8 @@ def compared_table(one: Compared, id: str) -> Table:
         ),
         rows=tuple(_row(one, row, forgot=forgot) for row in one.rows),
         notes=(
-            "As eval.glue filed it. Where a score is not above one answer given to all, a tie with it says nothing.",
+            "Where a score is not above one answer given to all, a tie with it says nothing.",
+            *((AS_FILED,) if one.as_filed else ()),
         ),
     )
 

@@ -11,7 +11,9 @@ from reports.reading.quality import Comparison, nothing_learned
 from reports.reading.settings import setting_of
 from reports.tables.cells import MIB, absent, amount, count_cell, failure, label, number_column, text_column
 
-__all__ = ["difference_cell", "judged_table", "quality_table", "reasons", "score_cell"]
+__all__ = ["AS_FILED", "difference_cell", "judged_table", "quality_table", "reasons", "score_cell"]
+
+AS_FILED = "Its runs are not all at hand: intervals and verdicts are as the command filed them."
 
 
 def quality_table(one: Comparison, id: str) -> Table:

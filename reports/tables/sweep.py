@@ -9,7 +9,7 @@ from reports.figures.marks import Axis, Estimate
 from reports.reading.settings import model_called
 from reports.reading.sweep import Level, Sweep
 from reports.tables.cells import absent, amount, label, number_column, text_column
-from reports.tables.quality import difference_cell
+from reports.tables.quality import AS_FILED, difference_cell
 
 __all__ = ["sweep_figure", "sweep_table"]
 
@@ -19,6 +19,8 @@ def sweep_table(sweep: Sweep, id: str) -> Table:
     notes = [*sweep.sentences, "Differences to dense, paired by item and seed; verdicts by Holm over the whole sweep."]
     if sweep.synthetic:
         notes.append("Synthetic text: no verdict on the paper.")
+    if sweep.as_filed:
+        notes.append(AS_FILED)
     return Table(
         id=id,
         title=f"Quality over kept entries, {model_called(sweep.record)}",
