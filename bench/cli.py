@@ -186,6 +186,10 @@ def run(main: Callable[[Sequence[str]], int], prog: str) -> NoReturn:
     except BrokenPipeError:  # the reader of a pipe had enough: not an error of ours
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = DONE
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        code = DONE  # rich's word for the same
     except OSError as error:  # a full disk, a folder taken away
         say(f"{prog}: {error}")
         code = FAILED

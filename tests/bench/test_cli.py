@@ -74,11 +74,13 @@ def test_our_own_mistakes_keep_their_traceback(mistake: type[Exception]) -> None
         run(raising(mistake()), "bench.test")
 
 
-def test_a_pipe_that_closes_is_no_error() -> None:
+@pytest.mark.parametrize("printing", ["print", "rich.console.Console().print"])
+def test_a_pipe_that_closes_is_no_error(printing: str) -> None:
     code = (
+        "import rich.console\n"
         "from bench.cli import run\n"
         "def main(argv):\n"
-        "    for _ in range(100_000): print('a line of some length')\n"
+        f"    for _ in range(20_000): {printing}('a line of some length')\n"
         "    return 0\n"
         "run(main, 'bench.test')"
     )
