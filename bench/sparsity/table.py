@@ -70,5 +70,5 @@ def _notes(result: Mapping[str, Any]) -> list[str]:
         for count in sorted(batches)
     ]
     if told:
-        told.append("rows, columns: of the rotated gradient, that hold a kept entry; mean over layers.")
+        told.append("rows, columns: of the gradient as the method sees it, that hold a kept entry; mean over layers.")
     return [*told, "state: what the optimizer keeps from step to step."]
