@@ -25,14 +25,13 @@ from bench.cli import (
     run,
     say,
 )
-from bench.drift import add_drift_words
 from bench.effort import about, calibration_flops, seconds, step_flops
 from bench.entrants import Entry
 from bench.environment import rerun_command
-from bench.errors import BadRequest
 from bench.race import Race, peaks_of
 from bench.record import Record, Status
 from bench.request import check_kept, check_used
+from bench.rounds import add_round_words, rounds_of
 from bench.store import Store
 from bench.tables import print_speed, title_of
 from sparsegrad.methods import Method
@@ -56,11 +55,7 @@ def parser() -> Parser:
     )
     add_model_words(made)
     add_method_words(made)
-    group = made.add_argument_group("measuring")
-    group.add_argument("--rounds", type=int, default=10, metavar="N", help="interleaved rounds (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")
-    group.add_argument("--warmup", type=int, default=2, metavar="N", help="untimed steps first (default: %(default)s)")
-    add_drift_words(group)
+    add_round_words(made, rounds=10, steps=2, warmup=2)
     add_run_words(made)
     return made
 
@@ -68,9 +63,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Measure, record, print; returns the exit code."""
     args = parser().parse_args(argv)
-    for name, least in (("rounds", 1), ("steps", 1), ("warmup", 1)):
-        if getattr(args, name) < least:
-            raise BadRequest(f"--{name} {getattr(args, name)} is too small; give {least} or more")
+    rounds = rounds_of(args)
     request = request_of(args)
     check_used(request)
     workload = request.workload()
@@ -82,13 +75,7 @@ def main(argv: Sequence[str]) -> int:
         command=rerun_command(PROG, argv),
         fresh=args.fresh,
     )
-    config = {
-        **request.config(),
-        "rounds": args.rounds,
-        "steps": args.steps,
-        "warmup": args.warmup,
-        "drift": args.drift,
-    }
+    config = {**request.config(), **rounds, "drift": args.drift}
     record = desk.known("speed", config)
     if args.dry_run:
         return _dry_run(desk, record, args)

@@ -17,13 +17,13 @@ from bench.crossover.cells import CrossoverDesk
 from bench.crossover.figure import heat_map
 from bench.crossover.grid import Cell, grid
 from bench.crossover.table import print_crossover
-from bench.drift import add_drift_words
 from bench.effort import about, seconds
 from bench.environment import rerun_command
 from bench.errors import BadRequest
 from bench.plotting import write_figure
 from bench.record import Record, Status
 from bench.request import resolve_device
+from bench.rounds import add_round_words, rounds_of
 from bench.store import Store
 
 PROG = "bench.crossover"
@@ -56,12 +56,7 @@ def parser() -> Parser:
     group.add_argument("--decay", type=float, default=0.5, metavar="X", help="the i-th singular direction of x and of "
                        "dL/dy has size i^-X; at 0.5 the largest 1%% of entries hold about 0.7 of the energy, as "
                        "measured on a pretrained model (default: %(default)s)")  # fmt: skip
-    group = made.add_argument_group("measuring")
-    group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=1, metavar="N", help="steps a turn, after one that is not counted "
-                       "(default: %(default)s)")  # fmt: skip
-    group.add_argument("--warmup", type=int, default=1, metavar="N", help="untimed steps first (default: %(default)s)")
-    add_drift_words(group)
+    add_round_words(made, rounds=6, steps=1, warmup=1, turn="steps a turn, after one that is not counted")
     add_run_words(made)
     return made
 
@@ -69,14 +64,12 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Measure, record, print, draw; returns the exit code."""
     args = parser().parse_args(argv)
-    for name in ("rounds", "steps", "warmup"):
-        if getattr(args, name) < 1:
-            raise BadRequest(f"--{name} {getattr(args, name)} is too small; give 1 or more")
+    rounds = rounds_of(args)
     if not 0 <= args.seed < 2**63:
         raise BadRequest(f"--seed {args.seed} is out of range; give 0 to 2**63 - 1")
     device = resolve_device(args.device)
-    common = {name: getattr(args, name) for name in ("tokens", "decay", "dtype", "seed", "rounds", "steps", "warmup")}
-    cells = grid(args.shapes, args.active, args.kept_list, device=device, **common)
+    common = {name: getattr(args, name) for name in ("tokens", "decay", "dtype", "seed")}
+    cells = grid(args.shapes, args.active, args.kept_list, device=device, **common, **rounds)
     desk = CrossoverDesk(
         store=Store.open(args.out, dry=args.dry_run),
         device=device,

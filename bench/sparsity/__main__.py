@@ -24,13 +24,12 @@ from bench.cli import (
     run,
     say,
 )
-from bench.drift import add_drift_words
 from bench.effort import about, calibration_flops, seconds, step_flops
 from bench.environment import rerun_command
-from bench.errors import BadRequest
 from bench.race import Race, peaks_of
 from bench.record import Record, Status
 from bench.request import check_used
+from bench.rounds import add_round_words, rounds_of
 from bench.sparsity.levels import Level, calibrations_of, energies_of, energy_config, levels, with_energy
 from bench.sparsity.table import print_sparsity
 from bench.store import Store
@@ -62,11 +61,7 @@ def parser() -> Parser:
     add_model_words(made)
     add_method_words(made, methods=["sparsegrad-planned"], kept_list=_KEPT)
     made.set_defaults(lora_rank=None)
-    group = made.add_argument_group("measuring")
-    group.add_argument("--rounds", type=int, default=6, metavar="N", help="interleaved rounds (default: %(default)s)")
-    group.add_argument("--steps", type=int, default=2, metavar="N", help="steps a turn (default: %(default)s)")
-    group.add_argument("--warmup", type=int, default=2, metavar="N", help="untimed steps first (default: %(default)s)")
-    add_drift_words(group)
+    add_round_words(made, rounds=6, steps=2, warmup=2)
     add_run_words(made)
     return made
 
@@ -74,9 +69,7 @@ def parser() -> Parser:
 def main(argv: Sequence[str]) -> int:
     """Measure, record, print; returns the exit code."""
     args = parser().parse_args(argv)
-    for name in ("rounds", "steps", "warmup"):
-        if getattr(args, name) < 1:
-            raise BadRequest(f"--{name} {getattr(args, name)} is too small; give 1 or more")
+    measuring = {**rounds_of(args), "drift": args.drift}
     args.kept = _UNREAD
     request = request_of(args)
     check_used(request)
@@ -89,7 +82,6 @@ def main(argv: Sequence[str]) -> int:
         fresh=args.fresh,
     )
     rows = levels(desk, args.kept_list)
-    measuring = {name: getattr(args, name) for name in ("rounds", "steps", "warmup", "drift")}
     config = {**request.config("kept"), "kept_list": [row.kept for row in rows if row.kept is not None], **measuring}
     record = desk.known("sparsity", config)
     if args.dry_run:
