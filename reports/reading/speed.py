@@ -22,7 +22,9 @@ class SpeedRow:
     status: str
     reason: str | None
     samples_ms: tuple[float, ...]
-    """A step's time in each round; empty where the method failed."""
+    """A step's time in each round; empty where the method failed, or the machine did not hold still."""
+    distrusted_ms: tuple[float, ...]
+    """What was read where the row is invalid: evidence, no measurement."""
     phases_ms: dict[str, float]
     tokens_per_s: float | None
     peak_bytes: int | None
@@ -113,6 +115,7 @@ def _row(row: Fields) -> SpeedRow:
         status=row.text("status"),
         reason=row.text_or_none("reason"),
         samples_ms=_positive(row, "samples_ms"),
+        distrusted_ms=row.numbers("samples_ms") if row.text("status") == Status.INVALID else (),
         phases_ms={phase: spent for phase, spent in phases.items() if spent is not None},
         tokens_per_s=row.number_or_none("tokens_per_s"),
         peak_bytes=row.count_or_none("peak_bytes"),
@@ -128,8 +131,8 @@ def _row(row: Fields) -> SpeedRow:
 
 
 def _positive(row: Fields, name: str) -> tuple[float, ...]:
-    """Samples of a method that ran to its end; what a failed one left is no measurement."""
-    if row.text("status") not in (Status.OK, Status.INVALID) and row.told.get("steps_per_s") is None:
+    """Samples of a method that ran to its end on a machine that held still; what others left is no measurement."""
+    if row.text("status") != Status.OK and row.told.get("steps_per_s") is None:
         return ()
     samples = row.numbers(name)
     if not all(sample >= 1e-9 for sample in samples):

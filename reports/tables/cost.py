@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from bench.calibration import doubt
 from bench.rows import BASELINE
+from bench.tables import raw_samples
 from bench.train import PHASES
 from reports.behind import behind, bracketed, noted, step_times
 from reports.document import Cell, Samples, Table
@@ -119,7 +120,8 @@ def _speed_notes(run: SpeedRun) -> list[str]:
                 mark = "~ " if run.told(method, other) == "~" else ""
                 notes.append(f"{method} over {other}: {mark}{ratio.mean:.2f}x {bracketed(ratio)} the speed.")
     notes += [f"{row.method}: {row.status}: {row.reason}" for row in run.rows.values() if row.reason]
-    return notes
+    left = [{"method": row.method, "status": row.status, "samples_ms": row.distrusted_ms} for row in run.rows.values()]
+    return notes + raw_samples(left, of="method")
 
 
 def peak_table(group: PeakGroup, id: str) -> Table:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.presets import PRESETS
+from bench.record import Status
 from bench.store import Store
 from eval.protocol import PAPER_SETTINGS
 from reports.contents import report
@@ -116,3 +118,17 @@ def test_conversations_are_paired(tmp_path: Path) -> None:
     table = chat_table(one, "chat-1")
     assert table.rows[1][2].text == "+0.5000"
     assert table.rows[0][1].sort == pytest.approx(7 / 3)
+
+
+def test_a_run_on_a_machine_that_did_not_hold_still_has_reasons_and_samples_and_no_figure(tmp_path: Path) -> None:
+    """As bench.speed prints it: nothing is taken from its samples, the A/A pair's among them."""
+    made = speed({"full": [10.0, 11.0, 12.0], "lora": [5.0, 6.0, 7.0]})
+    for row in (*made.result["rows"], made.result["aa"]):
+        row.update(status="invalid", reason="the clock fell", steps_per_s=None)
+    Store(tmp_path).write(replace(made, status=Status.INVALID, reason="full, lora: the clock fell"))
+    (run,) = read_shelf([tmp_path]).speed
+    assert run.aa is None and run.speed("lora") is None and run.told("lora") is None
+    told = speed_table(run, "speed-1")
+    assert [cells(told, row)["steps/s"] for row in (0, 1)] == ["invalid", "invalid"]
+    assert [cells(told, row)["speed"] for row in (0, 1)] == ["n/a", "n/a"]
+    assert {"lora: invalid: the clock fell", "lora, ms a step by round: 5 6 7"} < set(told.notes)
