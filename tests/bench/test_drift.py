@@ -81,6 +81,8 @@ def test_the_reasons_name_figures_and_bounds() -> None:
     assert pair == "the A/A pair differs by 1.30x, two models that are the same (bound 1.10x)"
     (pair,) = machine_reasons(steady, other, watched())
     assert pair.startswith("the A/A pair differs by 0.77x")
+    noisy = [ms * factor for ms, factor in zip(steady, [1.0, 1.6, 0.9, 1.7] * 2, strict=True)]
+    assert machine_reasons(noisy, steady, watched()) == [], "1.26 times on the whole, and no more than noise"
     slower = [ms * (1.5 if at >= 4 else 1.0) for at, ms in enumerate(steady)]
     (changed,) = machine_reasons(slower, slower, watched())
     assert changed == "the same steps took 1.50x the time at the end of the rounds (bound 1.25x)"
