@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench.rows import BASELINE
-from bench.tables import mebibytes
+from bench.tables import mebibytes, raw_samples
 from reports.behind import behind
 from reports.document import Cell, Samples, Table
 from reports.reading.capacity import Capacity, CapacityGroup
@@ -44,6 +44,7 @@ def capacity_table(group: CapacityGroup, id: str) -> Table:
         notes=(
             *(f"Peak: {_HOW.get(name, name)}. One exact reading a size: no interval." for name in instruments),
             *(f"{one.method}: {one.record.status}: {one.record.reason}" for one in told if one.record.reason),
+            *raw_samples(({**vars(one), "status": one.record.status} for one in told), of="method"),
         ),
     )
 

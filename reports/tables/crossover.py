@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.crossover.ways import DENSE, WAYS
 from bench.record import Status
+from bench.tables import raw_samples
 from reports.behind import behind
 from reports.document import Cell, CellStatus, Samples, Table
 from reports.reading.crossover import BENEFITS, CrossoverCell, CrossoverGrid
@@ -47,7 +48,7 @@ def crossover_table(grid: CrossoverGrid, id: str) -> Table:
             f"dense against itself. compact's support is fixed.",
             "Layers, inputs and gradients are made up (falling spectra, random bases): times are measured, energies "
             "are not those of a model.",
-            *(_failed(cell) for cell in grid.cells if cell.record.status is not Status.OK),
+            *(told for cell in grid.cells if cell.record.status is not Status.OK for told in _failed(cell)),
         ),
     )
 
@@ -112,6 +113,8 @@ def _fastest(cell: CrossoverCell) -> Cell:
     return Cell(text=f"{cell.winner}, {cell.over}", sort=cell.winner, status=CellStatus.NOISE)
 
 
-def _failed(cell: CrossoverCell) -> str:
+def _failed(cell: CrossoverCell) -> list[str]:
+    """Why the cell is not ok; of what is invalid, what was read."""
     where = f"{cell.out} x {cell.inner}, {100 * cell.active:.3g}% active, {100 * cell.kept_share:.3g}% kept"
-    return f"{where}: {cell.record.status}: {cell.record.reason}"
+    read = raw_samples(({**vars(own), "way": way} for way, own in cell.ways.items()), of="way")
+    return [f"{where}: {told}" for told in (f"{cell.record.status}: {cell.record.reason}", *read)]

@@ -80,6 +80,10 @@ def test_a_cell_that_failed_is_in_its_grid_with_the_reason(tmp_path: Path) -> No
     table = crossover_table(grid, "x")
     assert cells(table, 0)["regular"] == "oom"
     assert any("regular: oom: no room" in note for note in table.notes)
+    made.result["ways"][1] |= {"status": "invalid", "reason": "the clock fell", "samples_ms": [4.0, 5.0]}
+    distrusted = replace(made, key="0d", status=Status.INVALID, reason="regular: invalid: the clock fell")
+    (grid,) = shelf_of(tmp_path / "more", distrusted).crossover
+    assert any(note.endswith("kept: regular, ms a step by round: 4 5") for note in crossover_table(grid, "x").notes)
 
 
 def test_an_unknown_way_is_listed_not_drawn(tmp_path: Path) -> None:
@@ -175,3 +179,5 @@ def test_steps_at_the_largest_size_have_their_interval_or_the_reason_why_not(tmp
     assert (table.rows[0][-1].text, table.rows[0][-1].interval) == ("2.00", "[1.90, 2.10]")
     told = table.rows[1][-1]
     assert (told.shown, told.reason) == ("n/a", "its steps: clocks fell")
+    assert "lora, ms a step by round: 400 400 400 400 400 400" in table.notes
+    assert not any(note.startswith("full, ms") for note in table.notes)
