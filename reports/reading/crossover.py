@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.crossover.ways import DENSE, WAYS
 from bench.record import Record
-from bench.stats import RatioInterval
+from bench.stats import RatioInterval, noise_floor
 from reports.reading.fields import Fields, Unreadable
 from reports.reading.folders import Source
 from reports.reading.places import setting
@@ -48,6 +49,8 @@ class CrossoverCell:
     clear: bool
     """Whether the winner is told from it."""
     benefits: Mapping[str, RatioInterval | None]
+    noise: float
+    """Of dense against itself, a log ratio; infinite where it was not measured."""
     energy_share: float | None
 
     @property
@@ -88,6 +91,7 @@ def read_cell(source: Source) -> CrossoverCell:
         asked.at_least(name, 1)
     for name in ("dtype", "device"):
         asked.text(name)
+    aa = _ratio(fields.inside_or_none("aa"))
     return CrossoverCell(
         source=source,
         out=int(asked.at_least("out", 1)),
@@ -99,6 +103,7 @@ def read_cell(source: Source) -> CrossoverCell:
         over=names[1],
         clear=winner is not None and winner.told.get("clear") is True,
         benefits={name: None if benefit is None else _ratio(benefit.inside_or_none(name)) for name in BENEFITS},
+        noise=math.inf if aa is None else noise_floor(aa),
         energy_share=fields.number_or_none("energy_share"),
     )
 
@@ -122,7 +127,7 @@ def _ratio(told: Fields | None) -> RatioInterval | None:
     return RatioInterval(
         mean=told.at_least("mean", 0.0),
         low=0.0 if low is None else low,
-        high=float("inf") if high is None else high,
+        high=math.inf if high is None else high,
         rounds=told.count_or_none("rounds") or 0,
     )
 

@@ -75,7 +75,7 @@ def ratio_cell(ratio: RatioInterval | None, told: str | None, detail: Detail | N
         sort=ratio.mean,
         status=CellStatus.NOISE if tie else CellStatus.OK,
         interval=bracketed(ratio),
-        reason="not told apart from full against itself" if tie else None,
+        reason="inside the noise of the reference against itself" if tie else None,
         detail=detail,
     )
 

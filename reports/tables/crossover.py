@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.crossover.ways import DENSE, WAYS
 from bench.record import Status
+from bench.stats import verdict
 from bench.tables import raw_samples
 from reports.behind import behind
 from reports.document import Cell, CellStatus, Samples, Table
@@ -66,14 +67,15 @@ def benefit_table(grid: CrossoverGrid, id: str) -> Table:
         rows=tuple(
             (
                 *_place(cell),
-                *(ratio_cell(cell.benefits[name], None, behind([cell.source])) for name in BENEFITS),
+                *(_gain(cell, name) for name in BENEFITS),
                 amount(cell.energy_share, ".3f", detail=behind([cell.source])),
             )
             for cell in grid.cells
         ),
         notes=(
             "padding: sd given no zero row, over sd. the rest: regular over sd given no zero row. regular / sd is "
-            "their product. all entries / k: sd that keeps every entry over sd that keeps k.",
+            "their product. all entries / k: sd that keeps every entry over sd that keeps k. ~: inside the noise of "
+            "dense against itself.",
         ),
     )
 
@@ -103,6 +105,12 @@ def _speed(cell: CrossoverCell, way: str) -> Cell:
         for name in (way, DENSE)
     ]
     return ratio_cell(own.ratio, own.verdict, behind([cell.source], samples, "geometric mean of ratios"))
+
+
+def _gain(cell: CrossoverCell, name: str) -> Cell:
+    ratio = cell.benefits[name]
+    told = None if ratio is None else verdict(ratio, cell.noise)
+    return ratio_cell(ratio, told, behind([cell.source]))
 
 
 def _fastest(cell: CrossoverCell) -> Cell:
