@@ -54,6 +54,12 @@ def test_a_steady_machine_gives_no_reason() -> None:
     assert reasons(series(30), 30, log()) == reasons([], 30, log()) == []
 
 
+def test_a_dear_first_batch_hides_no_drift() -> None:
+    """It is left out: beside it the change would look like noise."""
+    first, *others = series(10, at=5, factor=1.5)
+    assert len(reasons([20 * first, *others], 10, log())) == 1
+
+
 def test_a_second_pass_and_a_dear_first_batch_are_no_drift() -> None:
     """Of a fixed support: other work, and what is made once before it."""
     first, second = series(10), [2 * spent for spent in series(10)]
