@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -34,6 +35,14 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse's, but what is empty, mostly for a variable of the shell that is not set, is refused."""
+        words = sys.argv[1:] if args is None else list(args)
+        for before, word in zip(["a word", *words], words, strict=False):
+            if not word or re.fullmatch(r"--[a-z-]+=", word):
+                self.error(f"{word.removesuffix('=') or before}: what is given with it is empty")
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         """One line instead of argparse's usage block."""

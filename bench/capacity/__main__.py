@@ -203,8 +203,9 @@ def _records(desk: Desk, search: Search, *, quiet: bool) -> dict[str, Record]:
 
 def _print(args: argparse.Namespace, request: Request, search: Search, records: Mapping[str, Record]) -> None:
     if args.json:
+        asked = {"find": search.find, "fixed": search.fixed, "budget_bytes": search.budget_bytes}
         told = {
-            name: {"key": record.key, "status": str(record.status), "reason": record.reason, **record.result}
+            name: {"key": record.key, "status": str(record.status), "reason": record.reason, **asked, **record.result}
             for name, record in records.items()
         }
         print(json.dumps(told, indent=2))

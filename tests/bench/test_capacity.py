@@ -46,6 +46,7 @@ def test_the_batch_found_fits_and_the_next_does_not(search: Callable[..., Told],
         peaks = [predicted_bytes(request, name, read["size"] + more, 16)["peak_bytes"] for more in (0, 1)]
         assert peaks[0] == read["peak_bytes"] <= 900 * KIB < peaks[1] == read["least_misfit_bytes"]
         assert read["limited_by"] == "budget" and read["instrument"] == "predicted"
+        assert (read["find"], read["fixed"], read["budget_bytes"]) == ("batch", 16, 900 * KIB)
         assert read["steps_per_s"] is None and read["not_timed"] == NOT_ASKED
 
 
