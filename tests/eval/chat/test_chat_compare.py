@@ -76,3 +76,15 @@ def test_what_could_be_seen_goes_with_the_corrected_verdict() -> None:
         told = row["difference"]
         seen = detectable_shift(told["standard_error"], told["freedom"], confidence=confidence)
         assert told["detectable"] == pytest.approx(seen, rel=1e-9)
+
+
+def test_a_loss_beside_others_is_told_by_holms_p() -> None:
+    """Differences of 0.015, 0.020 and 0.025 over the seeds: p is 0.02, and three times that among three."""
+    full, other = runs("full", 0.0), runs("other", 0.0)
+    for record, base, more in zip(other, full, (0.015, 0.020, 0.025), strict=True):
+        record.result["nll"] = [loss + more + 1e-4 * DRAW.normal() for loss in base.result["nll"]]
+    (alone,) = compare({"full": full, "other": other}, reference="full")[1:]
+    assert 0.01 < alone["difference"]["p"] == alone["difference"]["p_holm"] < 0.03 and alone["verdict"] == "worse"
+    made = {"full": full, "other": other, "one": runs("one", 0.3), "two": runs("two", 0.3)}
+    beside = compare(made, reference="full")[1]
+    assert beside["difference"]["p"] == alone["difference"]["p"] and beside["verdict"] == "~"
