@@ -108,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     asked = request.methods
     request = predictable(request, workload) if predicts else request
     left_out = [name for name in asked if name not in request.methods]
-    store = Store(args.out) if args.dry_run else Store.open(args.out)
+    store = Store.open(args.out, dry=args.dry_run)
     command = rerun_command(PROG, argv)
     desk = Desk(store=store, request=request, workload=workload, command=command, fresh=args.fresh)
     if args.dry_run:

@@ -27,7 +27,7 @@ def full_at(nbytes: int) -> Callable[[], None]:
 
 
 @pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-@pytest.mark.parametrize("command", sorted(MAINS.keys() - {"capacity"}))
+@pytest.mark.parametrize("command", sorted(MAINS))
 def test_a_folder_that_takes_no_record_is_refused_before_anything_is_done(
     command: str, dry: list[str], speed_model: Path, tmp_path: Path
 ) -> None:
