@@ -136,7 +136,7 @@ def _loss(made: Row, most: Row) -> str:
     size = f"{-100 * loss['mean']:.1f} points [{-100 * loss['high']:.1f}, {-100 * loss['low']:.1f}]"
     if made["from_kept"] is not None:
         could = made["could_see"]
-        seen = _SAME if could is None else f"of {_points(could)}{_of_all(made)} it would have been"
+        seen = _SAME if could is None else f"of {_points(could)} it would have been{_of_all(made)}"
         told = f"from {made['from_kept']} kept on no loss is found ({seen}); at {made['loss_at']} a loss of {size}."
     elif most["kept"] == made["loss_at"]:
         told = f"at {made['loss_at']}, the most that was tried, a loss of {size}: give more to --kept-list."
