@@ -59,24 +59,23 @@ def assembled(
 def _arguments(cell: Cell, folder: Path, examples: int, *, watched: bool) -> TrainingArguments:
     """The Trainer's settings. Evaluating to stop early, it saves where it evaluates, as loading the best one asks."""
     protocol = cell.protocol
-    total = protocol.total_steps(examples)
     early = protocol.patience is not None
-    logged, every = rhythm(total, EVALUATIONS if watched else CHECKPOINTS)
+    beat = rhythm(protocol.total_steps(examples), EVALUATIONS if watched else CHECKPOINTS)
     if early:
-        logged = every = -(-protocol.steps_per_epoch(examples) // protocol.evaluations_per_epoch)
+        every = -(-protocol.steps_per_epoch(examples) // protocol.evaluations_per_epoch)
+        beat = every, every
     return training_arguments(
         cell,
         folder,
-        total,
-        logged=logged,
-        every=every,
+        examples,
+        beat,
         # Counted in tokens, the Trainer would make each process's loss a multiple of it.
         average_tokens_across_devices=False,
         # Of MLP linears and head none is left out of a forward; of a whole model some may be.
         ddp_find_unused_parameters=cell.trainable == "all",
         per_device_eval_batch_size=_EVALUATION_BATCH,
         eval_strategy="steps" if early or watched else "no",
-        eval_steps=every,
+        eval_steps=beat[1],
         load_best_model_at_end=early,
         metric_for_best_model="headline",
         greater_is_better=True,

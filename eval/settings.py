@@ -29,9 +29,11 @@ def rhythm(total: int, parts: int) -> tuple[int, int]:
     return logged, max(1, total // parts // logged) * logged
 
 
-def training_arguments(run: Run, folder: Path, total: int, *, logged: int, every: int, **own: Any) -> TrainingArguments:
-    """Of `total` updates, logged and saved after so many each; `own`: what one kind of run has beside them."""
+def training_arguments(run: Run, folder: Path, examples: int, beat: tuple[int, int], **own: Any) -> TrainingArguments:
+    """Of a run on so many examples, logged and saved at the ``beat`` of `rhythm`; `own`: what one kind of run has
+    beside them."""
     protocol = run.protocol
+    logged, every = beat
     return TrainingArguments(
         output_dir=str(folder),
         seed=run.subject.seed % 2**32,
@@ -41,7 +43,7 @@ def training_arguments(run: Run, folder: Path, total: int, *, logged: int, every
         gradient_accumulation_steps=protocol.accumulate,
         learning_rate=run.lr,
         lr_scheduler_type="linear",
-        warmup_steps=round(protocol.warmup_share * total),
+        warmup_steps=round(protocol.warmup_share * protocol.total_steps(examples)),
         max_grad_norm=protocol.max_grad_norm,
         save_strategy="steps",
         save_steps=every,

@@ -219,6 +219,15 @@ def test_the_levels_of_kept_entries_are_those_of_a_published_sweep() -> None:
             gap = {name: 100 * rows[level]["difference"][name] for name in ("mean", "low", "high")}
             assert difference.strip() == "{mean:.1f} [{low:.1f}, {high:+.1f}]".format(**gap).replace("+-", "-")
             assert p.strip() == f"{rows[level]['difference']['p_holm']:.2g}"
+    (verdict,) = again["verdicts"]
+    loss = {name: -100 * verdict["loss"][end] for name, end in (("mean", "mean"), ("low", "high"), ("high", "low"))}
+    said = " ".join(README.split())
+    begins, size = verdict["loss_at"], "{mean:.1f} points [{low:.1f}, {high:.1f}]".format(**loss)
+    assert f"Keeping {begins} of a layer's 590k entries on CoLA costs {size} against keeping all" in said
+    assert f"from {verdict['from_kept']} on no loss is found" in said
+    seen = f"{100 * verdict['could_see']:.0f} points"
+    assert f"at {begins} a loss, from {verdict['from_kept']} on none is found, of {seen} it would have been" in said
+    assert f"{' and '.join(verdict['idle'])} themselves are not told from one answer given to all" in said
 
 
 TASKS = ("cola", "rte", "sst2", "stsb")

@@ -127,15 +127,12 @@ def _trained(cell: Cell, prepared: Prepared, folder: Path, rows: list[Row]) -> d
 
 
 def _arguments(cell: Cell, folder: Path, texts: int) -> TrainingArguments:
-    protocol = cell.protocol
-    total = protocol.total_steps(texts)
-    logged, every = rhythm(total, CHECKPOINTS)
+    beat = rhythm(cell.protocol.total_steps(texts), CHECKPOINTS)
     return training_arguments(
         cell,
         folder,
-        total,
-        logged=logged,
-        every=every,
+        texts,
+        beat,
         # An update's tokens are counted over all processes.
         average_tokens_across_devices=True,
         ddp_find_unused_parameters=False,

@@ -48,7 +48,7 @@ class Compared:
     """What was made equal beside the steps: params, bytes, time."""
     rows: tuple[ComparedRow, ...]
     as_filed: bool
-    """Its runs are not at hand, so that differences and verdicts are those of its day."""
+    """Its runs are not all at hand, or do not fit: differences and verdicts are those of its day."""
 
     @property
     def record(self) -> Record:

@@ -22,7 +22,8 @@ _TOLD = ("difference", "over_constant")
 
 
 def restated(record: Record, runs: Sequence[QualityRun], compared: Sequence[Comparison]) -> dict[str, Any] | None:
-    """The result of a record of ``eval.glue`` or ``eval.sparsity``; None where not all of its runs are at hand.
+    """The result of a record of ``eval.glue`` or ``eval.sparsity``; None where not all of its runs are at hand, or
+    they do not fit.
 
     Args:
         compared: comparisons of the same runs, which have resampled already.

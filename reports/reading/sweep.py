@@ -47,7 +47,7 @@ class Sweep:
     synthetic: bool
     """Of generated text: no verdict on the paper."""
     as_filed: bool
-    """Its runs are not at hand, so that differences and verdicts are those of its day."""
+    """Its runs are not all at hand, or do not fit: differences and verdicts are those of its day."""
 
     @property
     def record(self) -> Record:

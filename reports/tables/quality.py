@@ -13,7 +13,7 @@ from reports.tables.cells import MIB, absent, amount, count_cell, failure, label
 
 __all__ = ["AS_FILED", "difference_cell", "judged_table", "quality_table", "reasons", "score_cell"]
 
-AS_FILED = "Its runs are not all at hand: intervals and verdicts are as the command filed them."
+AS_FILED = "As the command filed it: its runs are not all at hand, or do not fit, to tell it again from them."
 
 
 def quality_table(one: Comparison, id: str) -> Table:

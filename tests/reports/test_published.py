@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.__main__ import main
+from reports.tables.quality import AS_FILED
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "reports" / "published"
@@ -57,3 +58,9 @@ def test_every_published_record_is_read_and_has_its_place(made: dict[str, str]) 
     assert f"- records: {len(records)} read, 0 left out\n" in made["report.md"]
     for path in records:
         assert f"{path.parent.parent.name}/{path.parent.name}/{path.stem.rsplit('-', 1)[0]} " in made["report.md"]
+
+
+@pytest.mark.slow
+def test_every_filed_comparison_is_told_again_from_its_runs(made: dict[str, str]) -> None:
+    """Intervals of an earlier day's statistics would stand beside today's."""
+    assert AS_FILED not in made["report.md"] and "One command's verdicts over" in made["report.md"]
