@@ -203,6 +203,14 @@ def test_where_a_checkpoint_is_made_a_mean_is_logged(parts):
         assert every % logged == 0 and min(total, parts) <= total // every <= 2 * parts and logged <= max(1, total / 20)
 
 
+def test_the_rate_rises_over_the_warm_up_and_falls_to_nothing(cell, tmp_path):
+    trained(cell(steps=20, warmup_share=0.2, lr=1e-3), tmp_path)
+    told = json.loads((Path(latest_checkpoint(tmp_path / "run") or "") / "trainer_state.json").read_text())
+    rates = {entry["step"]: entry["learning_rate"] for entry in told["log_history"] if "learning_rate" in entry}
+    # That of the update itself: the first of four that warm up does nothing, the last of twenty next to nothing.
+    assert rates == pytest.approx({step: 1e-3 * min((step - 1) / 4, (21 - step) / 16) for step in range(1, 21)})
+
+
 def test_a_checkpoint_cut_short_is_passed_over(cell, tmp_path):
     trained(cell(steps=10), tmp_path)
     folder = tmp_path / "run"
